@@ -1,0 +1,1 @@
+"""The raster Export Service; README, section Architecture, says where what is."""
