@@ -375,6 +375,16 @@ class PackageAssembled:
 
 
 @dataclass(frozen=True, slots=True)
+class AssemblyFailed:
+    """A package cannot be made from the shards, and no further try would help."""
+
+    export_id: ExportId
+    attempt: Attempt
+    at_ms: AtMs
+    reason: Annotated[str, Doc("What happened, for people.")]
+
+
+@dataclass(frozen=True, slots=True)
 class RequestSettled:
     """The registrar has decided the result of a request."""
 

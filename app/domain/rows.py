@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from app.domain.avro_doc import Doc
-from app.domain.package_facts import PackageFacts, PackagePlan, ZoomTiles
+from app.domain.package_facts import PackageFacts, PackagePlan
 from app.domain.records import ExportFinished, ExportStarted, ProgressChange
 
 
@@ -31,6 +31,7 @@ class RequestRow:
         str | None, Doc("SHA-256 over client, export and bbox; null unless asked over HTTP.")
     ] = None
     settled_at_ms: Annotated[int, Doc("When it was settled, ms since 1970 UTC; 0: open.")] = 0
+    expires_at_ms: Annotated[int, Doc("Expiry told in the result, ms since 1970 UTC; 0: none.")] = 0
     told_at_ms: Annotated[
         int, Doc("When RequestSettled was last sent, ms since 1970 UTC; 0: never.")
     ] = 0
@@ -73,9 +74,10 @@ class ExportRow:
 class AreaRow:
     """Table `areas`: what will be made, written once, kept until the attempt ends."""
 
-    package: Annotated[PackagePlan, Doc("What will be made; package_name is set at the start.")]
+    package: Annotated[
+        PackagePlan, Doc("What will be made; {attempt} in package_name is filled in at the start.")
+    ]
     source_json: Annotated[str, Doc("Where the tiles are, JSON.")]
-    tiles_by_zoom: Annotated[tuple[ZoomTiles, ...], Doc("Tiles of the export by zoom.")]
     mean_tile_bytes: Annotated[int, Doc("Mean tile size expected, bytes.")]
 
 
@@ -115,6 +117,7 @@ class ProgressRow:
     next_range: Annotated[int, Doc("The first range that has not been sent yet.")]
     leases: Annotated[tuple[RangeLease, ...], Doc("Ranges sent and not done.")]
     beat_at_ms: Annotated[int, Doc("When the last beat was sent, ms since 1970 UTC.")]
+    written_by_offset: Annotated[int, Doc("Inbox offset of the record that wrote this row.")]
     tiles_done: Annotated[int, Doc("Tiles of the ranges done, count.")] = 0
     tiles_missing: Annotated[int, Doc("Missing tiles among them, count.")] = 0
     bytes_written: Annotated[int, Doc("Bytes of the tiles written, bytes.")] = 0

@@ -1,0 +1,32 @@
+"""Admission at its Kafka edge.
+
+Consumes:  export-requests, key request_id; 16 side by side, their order does not matter
+Produces:  RequestAdmitted, RequestRefused to export-registry; ExportRequested to the tail
+Delivery:  at least once; the registrar knows a request again by its id and digest
+Failures:  an invalid request becomes a failed result and a dead letter; catalogue or disk out
+           of reach: to the tail, for an hour
+"""
+
+from app.admission.admit import Admission
+from app.domain.decision import Decision
+from app.domain.inbox import InboxPosition
+from app.domain.records import ExportRequested
+from app.domain.topic_names import EXPORT_REQUESTS
+from app.kafka.edge import Edge
+from app.kafka.task_agent import TaskAgent, attach_handlers
+
+SIDE_BY_SIDE = 16
+
+
+def attach(edge: Edge, admission: Admission) -> TaskAgent:
+    """Add admission to the worker's app."""
+
+    async def admit(record: ExportRequested, _position: InboxPosition) -> Decision:
+        return await admission.admit(record)
+
+    return attach_handlers(
+        edge,
+        inbox=EXPORT_REQUESTS,
+        handlers={ExportRequested: admit},
+        concurrency=SIDE_BY_SIDE,
+    )

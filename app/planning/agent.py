@@ -1,0 +1,37 @@
+"""The planner at its Kafka edge.
+
+Consumes:  export-plans, key export_id
+Produces:  WriteRange, AssemblePackage to tile-range-work; ExportBeat, ExportAssembled,
+           ExportFailed to export-registry
+Delivery:  at least once; a replay finds its row and sends the outstanding window again
+Failures:  unreadable ranges are planned again, then the export fails with its reason
+"""
+
+import asyncio
+from typing import Any
+
+from app.domain.records import ExportStarted
+from app.domain.topic_names import EXPORT_PLANS
+from app.kafka.edge import Edge
+from app.kafka.owner_agent import OwnerAgent, attach_owner
+from app.kafka.topics import PARTITIONS, changelog_name
+from app.planning.owner import TABLES, Covers, Planner
+
+
+def attach(edge: Edge) -> OwnerAgent:
+    """Add the planner to the coordinator's app."""
+    covers = Covers()
+
+    async def prepare(record: Any) -> None:
+        # A polygon with thousands of vertices takes CPU time that the event loop has not.
+        if isinstance(record, ExportStarted) and not covers.has(record):
+            await asyncio.to_thread(covers.of, record)
+
+    return attach_owner(
+        edge,
+        inbox=EXPORT_PLANS,
+        tables={table: changelog_name(table) for table in TABLES},
+        partitions=PARTITIONS,
+        make_owner=lambda _partition: Planner(covers),
+        before=prepare,
+    )

@@ -1,0 +1,136 @@
+"""The planner: boss of the workers, one owner for each partition of its inbox."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.domain.area import area_from_wkb
+from app.domain.decision import NOTHING, Decision, Store
+from app.domain.inbox import InboxPosition
+from app.domain.records import (
+    AssemblyBeat,
+    AssemblyFailed,
+    ExportStarted,
+    ExportStopped,
+    PackageAssembled,
+    RangesMissing,
+    RangeUnreadable,
+    RangeWritten,
+    Tick,
+)
+from app.domain.rows import ProgressRow
+from app.domain.tile_cover import TileCover
+from app.planning import plan
+from app.planning.state import PlannerState
+
+TABLES = ("plans", "progress")
+
+NEWS: dict[type, Callable[[ProgressRow, Any, plan.Order], Decision]] = {
+    RangeWritten: plan.range_written,
+    RangeUnreadable: plan.range_unreadable,
+    RangesMissing: plan.ranges_missing,
+    AssemblyBeat: plan.assembly_beat,
+    AssemblyFailed: plan.assembly_failed,
+    PackageAssembled: plan.package_assembled,
+}
+
+COVERS_KEPT = 64
+"""Covers kept ready; more would only serve more running exports than there may be."""
+
+
+@dataclass(slots=True)
+class Covers:
+    """The tile covers of running exports: derived from their plans, so any may be dropped."""
+
+    ready: OrderedDict[tuple[str, str], TileCover] = field(default_factory=OrderedDict)
+
+    def has(self, started: ExportStarted) -> bool:
+        """Whether the cover of a plan is ready."""
+        return (started.export_id, started.attempt) in self.ready
+
+    def of(self, started: ExportStarted) -> TileCover:
+        """The cover of a plan, from memory or computed; costs CPU time for large polygons."""
+        key = (started.export_id, started.attempt)
+        cover = self.ready.get(key)
+        if cover is None:
+            package = started.package
+            # Admission has refused what has too many tiles; the plan is not judged again.
+            cover = TileCover.of(
+                area_from_wkb(package.area_wkb),
+                package.min_zoom,
+                package.max_zoom,
+                max_tiles=started.tile_count,
+            )
+        self.ready[key] = cover
+        self.ready.move_to_end(key)
+        while len(self.ready) > COVERS_KEPT:
+            self.ready.popitem(last=False)
+        return cover
+
+
+@dataclass(slots=True)
+class Planner:
+    """Owner of one partition of the planner's tables."""
+
+    covers: Covers
+    state: PlannerState = field(default_factory=PlannerState)
+    now_ms: int = 0
+
+    def load(self, table: str, key: str, row: Any) -> None:
+        """Take over a row as the table has it."""
+        self.state.put(table, key, row)
+        self.now_ms = max(self.now_ms, getattr(row, "beat_at_ms", 0))
+
+    def decide(self, record: Any, position: InboxPosition) -> Decision:
+        """Decide about one record; changes nothing itself.
+
+        Running twice is harmless: a replay finds its row and sends the outstanding window
+        again; ranges are marked in a bitmap, never counted; news of other attempts are ignored.
+        """
+        now_ms = max(self.now_ms, record.at_ms)
+        match record:
+            case ExportStarted():
+                cover = self.covers.of(record)
+                return plan.begin(self.state, plan.Order(record, cover, now_ms, position.offset))
+            case ExportStopped():
+                return plan.stop(self.state, record)
+            case Tick():
+                return self._tick(now_ms, position.offset)
+            case _ if type(record) in NEWS:
+                return self._hear(record, now_ms, position.offset)
+            case _:
+                return NOTHING
+
+    def _hear(self, record: Any, now_ms: int, offset: int) -> Decision:
+        """Decide about news of a running attempt; of any other attempt they are ignored."""
+        current = self.state.current(record.export_id, record.attempt)
+        if current is None:
+            return NOTHING
+        started, row = current
+        order = plan.Order(started, self.covers.of(started), now_ms, offset)
+        return NEWS[type(record)](row, record, order)
+
+    def _tick(self, now_ms: int, offset: int) -> Decision:
+        def order_of(export_id: str) -> plan.Order:
+            started = self.state.plans[export_id]
+            return plan.Order(started, self.covers.of(started), now_ms, offset)
+
+        decisions = plan.tick(self.state, order_of, now_ms)
+        return Decision(
+            stores=tuple(store for decision in decisions for store in decision.stores),
+            sends=tuple(send for decision in decisions for send in decision.sends),
+        )
+
+    def apply(self, store: Store) -> None:
+        """Take over a row that the broker has confirmed."""
+        self.load(store.table, store.key, store.row)
+
+    def due_at_ms(self) -> int | None:
+        """When a Tick is wanted, ms since 1970 UTC; None: nothing runs."""
+        due = (
+            plan.row_due_at_ms(row)
+            for export_id, row in self.state.progress.items()
+            if export_id in self.state.plans
+        )
+        return min(due, default=None)

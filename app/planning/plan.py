@@ -1,0 +1,383 @@
+"""Decide which ranges are written next, when one is written again, and when they are assembled."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+
+from app.domain.decision import NOTHING, Decision, Send, Store
+from app.domain.records import (
+    AssemblePackage,
+    AssemblyBeat,
+    AssemblyFailed,
+    ExportAssembled,
+    ExportBeat,
+    ExportFailed,
+    ExportStarted,
+    ExportStopped,
+    PackageAssembled,
+    RangesMissing,
+    RangeUnreadable,
+    RangeWritten,
+    TileRunOrdered,
+    WriteRange,
+)
+from app.domain.rows import ProgressRow, RangeLease
+from app.domain.tile_cover import TileCover
+from app.domain.tile_range import TileRange
+from app.domain.topic_names import EXPORT_REGISTRY, TILE_RANGE_WORK
+from app.planning.state import (
+    ASSEMBLED,
+    ASSEMBLING,
+    FAILED,
+    WRITING,
+    PlannerState,
+    attempt_order,
+    is_done,
+    missing_below,
+    with_done,
+    with_missing,
+)
+
+BEAT_MS = 5_000
+"""How often an export tells the registrar how far it is, ms."""
+
+LEASE_MS = 120_000
+"""How long a range or an assembly may be silent before it is sent again, ms; doubles each time."""
+
+LEASE_DOUBLINGS = 6
+"""Beyond 2**6 x 120 s a longer lease only makes people wait."""
+
+MAX_TRIALS = 5
+"""An unreadable range is tried so often before the export fails."""
+
+RETRY_MS = 1_000
+"""Wait before the second try of an unreadable range, ms; four times as long each time."""
+
+WINDOW = 3
+"""Ranges outstanding per export: the worker always has the next, a stop acts soon."""
+
+URGENT_WINDOW = 6
+"""The same for more than the default priority."""
+
+DEFAULT_PRIORITY = 1_000
+
+MAX_SPAN = 4_096
+"""A straggler holds planning back after so many ranges, so that the bitmap stays small."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What it takes to order work of one export: its plan, its cover, the time, the offset."""
+
+    plan: ExportStarted
+    cover: TileCover
+    now_ms: int
+    offset: int
+
+    @property
+    def range_count(self) -> int:
+        """Ranges of the export."""
+        return self.cover.range_count(self.plan.package.tiles_per_range)
+
+
+@dataclass(slots=True)
+class Planned:
+    """A progress row on its way to the next, and the work that this orders."""
+
+    row: ProgressRow
+    work: list[Send] = field(default_factory=list)
+
+    def decision(self, order: Order, *more: Send) -> Decision:
+        """Store the row, send the work."""
+        row = replace(self.row, written_by_offset=order.offset)
+        return Decision(
+            stores=(Store("progress", order.plan.export_id, row),), sends=(*self.work, *more)
+        )
+
+
+def begin(state: PlannerState, order: Order) -> Decision:
+    """Start an attempt with a window of ranges; the same one again gets its work again."""
+    record = order.plan
+    known = state.progress.get(record.export_id)
+    if known is not None and known.attempt == record.attempt:
+        return resend(known, replace_plan(order, state))
+    if known is not None and attempt_order(known.attempt) > attempt_order(record.attempt):
+        return NOTHING
+    row = ProgressRow(
+        attempt=record.attempt,
+        phase=WRITING,
+        base=0,
+        done=b"",
+        next_range=0,
+        leases=(),
+        beat_at_ms=order.now_ms,
+        written_by_offset=order.offset,
+    )
+    planned = Planned(row)
+    fill_window(planned, order)
+    decision = planned.decision(order)
+    plan = Store("plans", record.export_id, record)
+    return replace(decision, stores=(plan, *decision.stores))
+
+
+def replace_plan(order: Order, state: PlannerState) -> Order:
+    """The order with the plan as it was stored first."""
+    return replace(order, plan=state.plans.get(order.plan.export_id, order.plan))
+
+
+def resend(row: ProgressRow, order: Order) -> Decision:
+    """Send again whatever the row says is outstanding; what was done already is answered so."""
+    if row.phase in (ASSEMBLED, FAILED):
+        return Decision(sends=(report(row, order),))
+    if row.phase == ASSEMBLING:
+        return Decision(sends=(_assembly_order(row, order),))
+    return Decision(sends=tuple(_range_order(lease, order) for lease in row.leases))
+
+
+def range_written(row: ProgressRow, record: RangeWritten, order: Order) -> Decision:
+    """Count a range as done and order the next; after the last, order the assembly.
+
+    A replay of the record that wrote the row sends the window again, for the sends may have
+    been lost with the process. A duplicate, which a lease may cause, changes nothing: if it
+    sent the window again, duplicates would breed.
+    """
+    if row.phase != WRITING or is_done(row, record.range_number):
+        replayed = order.offset <= row.written_by_offset
+        return resend(row, order) if replayed else NOTHING
+    counts = record.zooms
+    row = replace(
+        with_done(row, record.range_number),
+        leases=tuple(lease for lease in row.leases if lease.range_number != record.range_number),
+        tiles_done=row.tiles_done + sum(zoom.expected for zoom in counts),
+        tiles_missing=row.tiles_missing + sum(zoom.missing + zoom.skipped for zoom in counts),
+        bytes_written=row.bytes_written + sum(zoom.tile_bytes for zoom in counts),
+    )
+    planned = Planned(row)
+    fill_window(planned, order)
+    return planned.decision(order)
+
+
+def range_unreadable(row: ProgressRow, record: RangeUnreadable, order: Order) -> Decision:
+    """Plan an unreadable range again after a while; give up when no try can help any more."""
+    if row.phase != WRITING or is_done(row, record.range_number):
+        return NOTHING
+    if record.fatal or record.trial + 1 >= MAX_TRIALS:
+        return fail(row, record.reason, order)
+    wait_ms = RETRY_MS * 4**record.trial
+    leases = tuple(
+        replace(lease, until_ms=order.now_ms + wait_ms, trial=record.trial + 1)
+        if lease.range_number == record.range_number and lease.trial == record.trial
+        else lease
+        for lease in row.leases
+    )
+    return Planned(replace(row, leases=leases)).decision(order)
+
+
+def ranges_missing(row: ProgressRow, record: RangesMissing, order: Order) -> Decision:
+    """Believe the ledgers: plan the ranges that they lack again."""
+    if row.phase not in (WRITING, ASSEMBLING):
+        return NOTHING
+    for span in record.spans:
+        row = with_missing(row, span.first, span.last)
+    row = replace(row, phase=WRITING, assembly_until_ms=0)
+    planned = Planned(row)
+    fill_window(planned, order)
+    return planned.decision(order)
+
+
+def assembly_beat(row: ProgressRow, _record: AssemblyBeat, order: Order) -> Decision:
+    """Renew the lease of an assembly that is alive."""
+    if row.phase != ASSEMBLING:
+        return NOTHING
+    return Planned(replace(row, assembly_until_ms=order.now_ms + LEASE_MS)).decision(order)
+
+
+def package_assembled(row: ProgressRow, record: PackageAssembled, order: Order) -> Decision:
+    """Report the package; a replay reports it again."""
+    if row.phase in (ASSEMBLED, FAILED):
+        return Decision(sends=(report(row, order),))
+    facts = record.facts
+    row = replace(
+        row,
+        phase=ASSEMBLED,
+        leases=(),
+        facts=facts,
+        tiles_done=facts.expected,
+        tiles_missing=facts.missing,
+        beat_at_ms=order.now_ms,
+    )
+    return Planned(row).decision(order, report(row, order))
+
+
+def assembly_failed(row: ProgressRow, record: AssemblyFailed, order: Order) -> Decision:
+    """End an attempt whose package cannot be made; a replay reports it again."""
+    if row.phase in (ASSEMBLED, FAILED):
+        return Decision(sends=(report(row, order),))
+    return fail(row, record.reason, order)
+
+
+def fail(row: ProgressRow, reason: str, order: Order) -> Decision:
+    """End an attempt with its reason."""
+    row = replace(row, phase=FAILED, leases=(), reason=reason, beat_at_ms=order.now_ms)
+    return Planned(row).decision(order, report(row, order))
+
+
+def stop(state: PlannerState, record: ExportStopped) -> Decision:
+    """Forget an attempt that is over; one that started since is left alone."""
+    known = state.progress.get(record.export_id)
+    if known is None or attempt_order(known.attempt) > attempt_order(record.attempt):
+        return NOTHING
+    return Decision(
+        stores=(Store("plans", record.export_id, None), Store("progress", record.export_id, None))
+    )
+
+
+def tick(
+    state: PlannerState, order_of: Callable[[str], Order], now_ms: int
+) -> tuple[Decision, ...]:
+    """Send what its lease has lost, and beat for every running export that is due."""
+    due = [
+        export_id
+        for export_id, row in sorted(state.progress.items())
+        if export_id in state.plans and row_due_at_ms(row) <= now_ms
+    ]
+    return tuple(_heal(state.progress[export_id], order_of(export_id)) for export_id in due)
+
+
+def row_due_at_ms(row: ProgressRow) -> int:
+    """When an export next has something to send, ms since 1970 UTC."""
+    due = [row.beat_at_ms + BEAT_MS, *(lease.until_ms for lease in row.leases)]
+    if row.phase == ASSEMBLING:
+        due.append(row.assembly_until_ms)
+    return min(due)
+
+
+def report(row: ProgressRow, order: Order) -> Send:
+    """What the registrar hears of an export: that it ended, and how, or how far it is."""
+    plan = order.plan
+    if row.phase == ASSEMBLED and row.facts is not None:
+        ended = ExportAssembled(plan.export_id, plan.attempt, order.now_ms, row.facts)
+        return Send(EXPORT_REGISTRY, plan.export_id, ended)
+    if row.phase == FAILED:
+        failed = ExportFailed(plan.export_id, plan.attempt, order.now_ms, row.reason or "unknown")
+        return Send(EXPORT_REGISTRY, plan.export_id, failed)
+    beat = ExportBeat(
+        export_id=plan.export_id,
+        attempt=plan.attempt,
+        at_ms=order.now_ms,
+        phase=row.phase,
+        # A range that was lost and written again counts twice; never tell more than there are.
+        tiles_done=min(row.tiles_done, plan.tile_count),
+        tiles_missing=min(row.tiles_missing, plan.tile_count),
+        bytes_written=row.bytes_written,
+    )
+    return Send(EXPORT_REGISTRY, plan.export_id, beat)
+
+
+def fill_window(planned: Planned, order: Order) -> None:
+    """Order ranges until the window is full; order the assembly when every range is done."""
+    row = planned.row
+    if row.base >= order.range_count:
+        row = replace(
+            row,
+            phase=ASSEMBLING,
+            assembly_until_ms=_lease_end(order.now_ms, row.assembly_sent),
+            assembly_sent=row.assembly_sent + 1,
+        )
+        planned.row = row
+        planned.work.append(_assembly_order(row, order))
+        return
+    size = URGENT_WINDOW if order.plan.priority > DEFAULT_PRIORITY else WINDOW
+    leases = list(row.leases)
+    free = size - len(leases)
+    chosen = _next_numbers(row, order.range_count, free) if free > 0 else []
+    for number in chosen:
+        lease = RangeLease(number, until_ms=_lease_end(order.now_ms, 0), sent=1, trial=0)
+        leases.append(lease)
+        planned.work.append(_range_order(lease, order))
+    next_range = max([row.next_range, *(number + 1 for number in chosen)])
+    planned.row = replace(row, leases=tuple(leases), next_range=next_range)
+
+
+def _next_numbers(row: ProgressRow, range_count: int, wanted: int) -> list[int]:
+    """The next ranges to order: first those that were lost, then those never ordered."""
+    leased = {lease.range_number for lease in row.leases}
+    done_above_base = int.from_bytes(row.done, "little").bit_count()
+    lost: Iterable[int] = ()
+    if row.next_range - row.base - done_above_base > len(leased):
+        lost = (n for n in missing_below(row, row.next_range) if n not in leased)
+    fresh = range(row.next_range, min(range_count, row.base + MAX_SPAN))
+    return [*lost, *fresh[:wanted]][:wanted]
+
+
+def _heal(row: ProgressRow, order: Order) -> Decision:
+    planned = Planned(row)
+    if row.phase == ASSEMBLING and row.assembly_until_ms <= order.now_ms:
+        row = replace(
+            row,
+            assembly_until_ms=_lease_end(order.now_ms, row.assembly_sent),
+            assembly_sent=row.assembly_sent + 1,
+        )
+        planned.work.append(_assembly_order(row, order))
+    leases: list[RangeLease] = []
+    for lease in row.leases:
+        renewed = lease
+        if lease.until_ms <= order.now_ms:
+            renewed = replace(
+                lease, until_ms=_lease_end(order.now_ms, lease.sent), sent=lease.sent + 1
+            )
+            planned.work.append(_range_order(renewed, order))
+        leases.append(renewed)
+    row = replace(row, leases=tuple(leases))
+    if row.beat_at_ms + BEAT_MS <= order.now_ms:
+        row = replace(row, beat_at_ms=order.now_ms)
+        planned.work.append(report(row, order))
+    planned.row = row
+    return planned.decision(order)
+
+
+def _lease_end(now_ms: int, sent: int) -> int:
+    return now_ms + (LEASE_MS << min(sent, LEASE_DOUBLINGS))
+
+
+def _range_order(lease: RangeLease, order: Order) -> Send:
+    plan = order.plan
+    tile_range: TileRange = order.cover.range_at(lease.range_number, plan.package.tiles_per_range)
+    # One lane: for a byte copy from a disk one writer is fastest (design.md, lanes and shards).
+    lane = 0
+    only = order.range_count == 1
+    record = WriteRange(
+        export_id=plan.export_id,
+        attempt=plan.attempt,
+        at_ms=order.now_ms,
+        lane=lane,
+        range_number=lease.range_number,
+        runs=tuple(
+            TileRunOrdered(run.zoom, run.min_col, run.max_col, run.min_row, run.max_row)
+            for run in tile_range.runs
+        ),
+        table=plan.package.table,
+        source_json=plan.source_json,
+        on_error=plan.package.on_error,
+        lease_until_ms=lease.until_ms,
+        trial=lease.trial,
+        then_assemble=_assembly(plan, order, lease.until_ms, lease.sent) if only else None,
+    )
+    return Send(TILE_RANGE_WORK, f"{plan.export_id}/{lane}", record)
+
+
+def _assembly(plan: ExportStarted, order: Order, until_ms: int, sent: int) -> AssemblePackage:
+    return AssemblePackage(
+        export_id=plan.export_id,
+        attempt=plan.attempt,
+        at_ms=order.now_ms,
+        package=plan.package,
+        range_count=order.range_count,
+        lease_until_ms=until_ms,
+        trial=max(0, sent - 1),
+    )
+
+
+def _assembly_order(row: ProgressRow, order: Order) -> Send:
+    record = _assembly(order.plan, order, row.assembly_until_ms, row.assembly_sent)
+    # The lane whose worker has the shard's pages in its cache, when it is alive.
+    return Send(TILE_RANGE_WORK, f"{order.plan.export_id}/0", record)

@@ -1,0 +1,74 @@
+"""What the planner knows of its exports, and how it counts ranges."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from app.domain.records import ExportStarted
+from app.domain.rows import ProgressRow
+
+WRITING, ASSEMBLING, ASSEMBLED, FAILED = "writing", "assembling", "assembled", "failed"
+
+
+@dataclass(slots=True)
+class PlannerState:
+    """The rows of one partition of `plans` and `progress`."""
+
+    plans: dict[str, ExportStarted] = field(default_factory=dict)
+    progress: dict[str, ProgressRow] = field(default_factory=dict)
+
+    def put(self, table: str, key: str, row: Any) -> None:
+        """Take over a row as the table has it now; None: the row is gone."""
+        rows: dict[str, Any] = getattr(self, table)
+        rows.pop(key, None)
+        if row is not None:
+            rows[key] = row
+
+    def current(self, export_id: str, attempt: str) -> tuple[ExportStarted, ProgressRow] | None:
+        """Plan and progress of an attempt; None when it is not the one that runs."""
+        plan, progress = self.plans.get(export_id), self.progress.get(export_id)
+        if plan is None or progress is None or progress.attempt != attempt:
+            return None
+        return plan, progress
+
+
+def attempt_order(attempt: str) -> tuple[int, ...]:
+    """Put attempts in the order in which they started.
+
+    >>> attempt_order("1700000000000-9") < attempt_order("1700000000000-10")
+    True
+    """
+    return tuple(int(part) for part in attempt.split("-"))
+
+
+def is_done(progress: ProgressRow, number: int) -> bool:
+    """Whether a range has been reported as written."""
+    if number < progress.base:
+        return True
+    byte, bit = divmod(number - progress.base, 8)
+    return byte < len(progress.done) and bool(progress.done[byte] >> bit & 1)
+
+
+def with_done(progress: ProgressRow, number: int) -> ProgressRow:
+    """Mark a range as done; the base moves past every range that is done without a gap."""
+    bits = int.from_bytes(progress.done, "little") | 1 << (number - progress.base)
+    gapless = (~bits & (bits + 1)).bit_length() - 1
+    return _with_bits(progress, progress.base + gapless, bits >> gapless)
+
+
+def with_missing(progress: ProgressRow, first: int, last: int) -> ProgressRow:
+    """Mark ranges first to last, both inclusive, as not done."""
+    base = min(progress.base, first)
+    below = progress.base - base
+    bits = int.from_bytes(progress.done, "little") << below | (1 << below) - 1
+    bits &= ~((1 << (last - base + 1)) - (1 << (first - base)))
+    return _with_bits(progress, base, bits)
+
+
+def missing_below(progress: ProgressRow, limit: int) -> list[int]:
+    """The ranges from base to limit, exclusive, that are not done."""
+    return [number for number in range(progress.base, limit) if not is_done(progress, number)]
+
+
+def _with_bits(progress: ProgressRow, base: int, bits: int) -> ProgressRow:
+    done = bits.to_bytes((bits.bit_length() + 7) // 8, "little")
+    return replace(progress, base=base, done=done)

@@ -1,0 +1,331 @@
+"""Decide what becomes of a request: a new export, a part in a running one, an answer, a refusal."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from hashlib import sha256
+
+from app.domain.decision import Decision, Send, Store
+from app.domain.layer_record import LayerRecord
+from app.domain.package_facts import PackagePlan
+from app.domain.records import (
+    RedeliveryAsked,
+    RequestAdmitted,
+    RequestRefused,
+)
+from app.domain.rows import AreaRow, BodyRow, ExportRow, RequestRow
+from app.domain.topic_names import EXPORT_SETTLEMENTS
+from app.registrar import sends
+from app.registrar.lifecycle import changed, start
+from app.registrar.state import (
+    COMPLETED,
+    LIVE,
+    OPEN,
+    RUNNING,
+    SETTLED,
+    WAITING,
+    Moment,
+    RegistrarRules,
+    RegistrarState,
+)
+
+UNKNOWN_TILE_BYTES = 12_500
+"""Mean tile size where nothing is known yet (contract.md, size estimate), bytes."""
+
+OFFER_GRACE_MS = 60_000
+"""A package that admission did not see may have been finished while it looked (rule 14), ms."""
+
+BEAT_MARGIN_BYTES = 64 * 1024 * 1024
+"""Bytes that may be written between a look at the disk and the beat that tells of them."""
+
+
+def admit(
+    state: RegistrarState, rules: RegistrarRules, record: RequestAdmitted, moment: Moment
+) -> Decision:
+    """Judge an admitted request.
+
+    A replay finds its row and is told again what the rows say; the same id with another
+    body leaves the first alone and goes to the dead letters.
+    """
+    known = state.requests.get(record.request_id)
+    if known is not None:
+        return _seen_before(state, rules, record, known, moment)
+    asked = _Asked(record, _repeat_key(record), moment)
+    export = state.exports.get(record.export_id)
+    if export is not None and export.state in LIVE:
+        return _join(state, asked, export)
+    if export is not None and _offered(export, record):
+        return _answer(state, rules, asked, export)
+    lacking = _lacking_space(state, record)
+    if lacking is not None:
+        return _settled_refusal(record, lacking, 507, moment)
+    return _begin(state, rules, asked)
+
+
+def refuse(
+    state: RegistrarState, rules: RegistrarRules, record: RequestRefused, moment: Moment
+) -> Decision:
+    """Settle a request that can never succeed; a replay is told again."""
+    known = state.requests.get(record.request_id)
+    if known is not None:
+        return _seen_before(state, rules, record, known, moment)
+    return _settled_refusal(record, record.reason, record.http_status, moment)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request that is judged for the first time."""
+
+    record: RequestAdmitted
+    repeat_key: str | None
+    moment: Moment
+
+    def row(self, state: str, verdict: str, repeats: str | None = None) -> RequestRow:
+        """The request's row, as far as it is the same for every verdict."""
+        return RequestRow(
+            request_digest=self.record.request_digest,
+            client=self.record.client,
+            layer_id=self.record.layer_id,
+            state=state,
+            accepted_at_ms=self.moment.now_ms,
+            verdict=verdict,
+            http_status=200,
+            export_id=self.record.export_id,
+            repeats=repeats,
+            repeat_key=self.repeat_key,
+        )
+
+    def body(self, callback_urls: tuple[str, ...]) -> BodyRow:
+        """The request's bulk."""
+        return BodyRow(self.record.bbox_json, self.record.target_resolution_deg, callback_urls)
+
+
+def _repeat_key(record: RequestAdmitted) -> str | None:
+    """Name what makes two HTTP requests the same question; None on Kafka, where ids do."""
+    if not record.via_http:
+        return None
+    parts = (record.client, record.export_id, record.bbox_json or "null")
+    return sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _seen_before(
+    state: RegistrarState,
+    rules: RegistrarRules,
+    record: RequestAdmitted | RequestRefused,
+    known: RequestRow,
+    moment: Moment,
+) -> Decision:
+    """Send again what an earlier run of this record may not have sent."""
+    if known.request_digest != record.request_digest:
+        return Decision(
+            dead_letter=f"requestId {record.request_id} was used before with another body"
+        )
+    body = state.bodies.get(record.request_id) or BodyRow(
+        record.bbox_json, record.target_resolution_deg, record.callback_urls
+    )
+    again = [sends.request_progress(record.request_id, known, body, moment.now_ms)]
+    export = state.exports.get(known.export_id or "")
+    if known.state == SETTLED:
+        again.append(sends.settled(record.request_id, known, body, export, rules))
+    if export is not None and known.export_id is not None:
+        again.append(sends.export_progress(known.export_id, export, moment.now_ms))
+        area = state.areas.get(known.export_id)
+        if export.state == RUNNING and area is not None:
+            again.append(sends.started(known.export_id, export, area, moment.now_ms))
+    return Decision(sends=tuple(again))
+
+
+def _settled_refusal(
+    record: RequestAdmitted | RequestRefused, reason: str, http_status: int, moment: Moment
+) -> Decision:
+    row = RequestRow(
+        request_digest=record.request_digest,
+        client=record.client,
+        layer_id=record.layer_id,
+        state=SETTLED,
+        accepted_at_ms=moment.now_ms,
+        verdict="Refused",
+        http_status=http_status,
+        reason=reason,
+        settled_at_ms=moment.now_ms,
+        told_at_ms=moment.now_ms,
+    )
+    body = BodyRow(record.bbox_json, record.target_resolution_deg, record.callback_urls)
+    key = record.request_id
+    nowhere = RegistrarRules(base_url="", package_ms=0, max_running=0, range_bytes=0)
+    return Decision(
+        stores=(Store("bodies", key, body), Store("requests", key, row)),
+        sends=(
+            sends.request_progress(key, row, body, moment.now_ms),
+            sends.settled(key, row, body, None, nowhere),
+        ),
+    )
+
+
+def _first_asked(state: RegistrarState, asked: _Asked) -> tuple[str, RequestRow] | None:
+    """The earlier request over HTTP that this one repeats, while that one can answer."""
+    first_id = state.first_by_repeat_key.get(asked.repeat_key or "")
+    first = state.requests.get(first_id or "")
+    if first_id is None or first is None or first.reason is not None:
+        return None
+    return first_id, first
+
+
+def _join(state: RegistrarState, asked: _Asked, export: ExportRow) -> Decision:
+    """Take part in an export that waits or runs."""
+    record, moment = asked.record, asked.moment
+    stores: list[Store] = []
+    told: list[Send] = []
+    first = _first_asked(state, asked)
+    if first is not None and first[1].state == OPEN:
+        first_id = first[0]
+        row = asked.row(OPEN, "Repeated", repeats=first_id)
+        body = asked.body(callback_urls=())
+        first_body = state.bodies[first_id]
+        urls = tuple(dict.fromkeys((*first_body.callback_urls, *record.callback_urls)))
+        if urls != first_body.callback_urls:
+            stores.append(Store("bodies", first_id, replace(first_body, callback_urls=urls)))
+    else:
+        row = asked.row(OPEN, "Joined")
+        body = asked.body(record.callback_urls)
+    if record.priority > export.priority:
+        export = replace(export, priority=record.priority)
+        stores.append(Store("exports", record.export_id, export))
+    stores += (Store("bodies", record.request_id, body), Store("requests", record.request_id, row))
+    told += (
+        sends.request_progress(record.request_id, row, body, moment.now_ms),
+        sends.export_progress(record.export_id, export, moment.now_ms),
+    )
+    return Decision(tuple(stores), tuple(told))
+
+
+def _offered(export: ExportRow, record: RequestAdmitted) -> bool:
+    """Whether the finished package can be handed out: seen, or too young to have been seen."""
+    if export.state != COMPLETED:
+        return False
+    young = export.finished_at_ms > record.looked_at_ms - OFFER_GRACE_MS
+    return young or export.attempt in record.packages
+
+
+def _answer(
+    state: RegistrarState, rules: RegistrarRules, asked: _Asked, export: ExportRow
+) -> Decision:
+    """Settle a request at once with the package that stands there, and keep that longer."""
+    record, moment = asked.record, asked.moment
+    expires_at_ms = max(export.expires_at_ms, moment.now_ms + rules.package_ms)
+    export = replace(export, expires_at_ms=expires_at_ms)
+    first = _first_asked(state, asked)
+    body = asked.body(record.callback_urls if first is None else ())
+    row = replace(
+        asked.row(SETTLED, "Cached" if first is None else "Repeated", first[0] if first else None),
+        attempt=export.attempt,
+        settled_at_ms=moment.now_ms,
+        expires_at_ms=expires_at_ms,
+        told_at_ms=moment.now_ms,
+    )
+    told = [
+        sends.request_progress(record.request_id, row, body, moment.now_ms),
+        sends.export_progress(record.export_id, export, moment.now_ms),
+        sends.settled(record.request_id, row, body, export, rules),
+    ]
+    if first is not None:
+        told += _redeliveries(first[0], record.callback_urls, moment)
+    return Decision(
+        stores=(
+            Store("exports", record.export_id, export),
+            Store("bodies", record.request_id, body),
+            Store("requests", record.request_id, row),
+        ),
+        sends=tuple(told),
+    )
+
+
+def _redeliveries(first_id: str, urls: Iterable[str], moment: Moment) -> list[Send]:
+    """Ask for the first request's result at each address; completion calls none twice."""
+    return [
+        Send(EXPORT_SETTLEMENTS, first_id, RedeliveryAsked(first_id, moment.now_ms, url))
+        for url in urls
+    ]
+
+
+def _estimated_bytes(state: RegistrarState, record: RequestAdmitted) -> int:
+    otherwise = record.mean_tile_bytes or UNKNOWN_TILE_BYTES
+    return sum(
+        zoom_tiles.tiles * state.mean_bytes(record.layer_id, zoom_tiles.zoom, otherwise)
+        for zoom_tiles in record.tiles_by_zoom
+    )
+
+
+def _lacking_space(state: RegistrarState, record: RequestAdmitted) -> str | None:
+    """Say why the export does not fit beside what live exports have reserved; None: it fits."""
+    needed = _estimated_bytes(state, record) * 5 // 4
+    reserved = state.reserved_bytes()
+    if needed + reserved + BEAT_MARGIN_BYTES <= record.free_bytes:
+        return None
+    return (
+        f"not enough space: this export needs about {needed} bytes, "
+        f"{record.free_bytes} are free and {reserved} of them are reserved by running exports"
+    )
+
+
+def _begin(state: RegistrarState, rules: RegistrarRules, asked: _Asked) -> Decision:
+    """Start an export, or let it wait for its turn; a run before this one is forgotten."""
+    record, moment = asked.record, asked.moment
+    tile_count = sum(zoom_tiles.tiles for zoom_tiles in record.tiles_by_zoom)
+    estimated_bytes = _estimated_bytes(state, record)
+    export = ExportRow(
+        state=WAITING,
+        attempt="",
+        layer_id=record.layer_id,
+        priority=record.priority,
+        queued_at_ms=moment.now_ms,
+        tile_count=tile_count,
+        estimated_bytes=estimated_bytes,
+        changes=changed((), WAITING, moment),
+    )
+    area = _area(record, rules, max(1, estimated_bytes // max(1, tile_count)))
+    row = asked.row(OPEN, "Accepted")
+    body = asked.body(record.callback_urls)
+    stores = [
+        Store("areas", record.export_id, area),
+        Store("bodies", record.request_id, body),
+        *_reopened(state, record.export_id),
+    ]
+    told = [sends.request_progress(record.request_id, row, body, moment.now_ms)]
+    if len(state.running) < rules.max_running:
+        export = start(export, moment)
+        told.append(sends.started(record.export_id, export, area, moment.now_ms))
+    told.append(sends.export_progress(record.export_id, export, moment.now_ms))
+    stores += (
+        Store("exports", record.export_id, export),
+        Store("requests", record.request_id, row),
+    )
+    return Decision(tuple(stores), tuple(told))
+
+
+def _reopened(state: RegistrarState, export_id: str) -> list[Store]:
+    """Open requests again whose result of an earlier attempt has not been confirmed."""
+    return [
+        Store("requests", request_id, replace(row, state=OPEN, attempt="", settled_at_ms=0))
+        for request_id in state.untold
+        if (row := state.requests[request_id]).export_id == export_id and row.reason is None
+    ]
+
+
+def _area(record: RequestAdmitted, rules: RegistrarRules, mean_bytes: int) -> AreaRow:
+    layer = LayerRecord.from_json(record.layer_json)
+    return AreaRow(
+        package=PackagePlan(
+            package_name=layer.package_name_pattern(record.max_zoom, record.export_id),
+            table=layer.product_id,
+            identifier=layer.identifier,
+            layer_json=layer.public_json,
+            area_wkb=record.area_wkb,
+            min_zoom=record.min_zoom,
+            max_zoom=record.max_zoom,
+            tiles_per_range=max(1, rules.range_bytes // mean_bytes),
+            algorithm=1,
+            on_error=record.on_error,
+        ),
+        source_json=layer.source_json,
+        mean_tile_bytes=mean_bytes,
+    )

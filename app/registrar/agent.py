@@ -1,0 +1,26 @@
+"""The registrar at its Kafka edge.
+
+Consumes:  export-registry, one partition, so that everything has one order
+Produces:  ExportStarted, ExportStopped to export-plans; RequestSettled, RedeliveryAsked to
+           export-settlements; RequestProgress, ExportProgress to export-progress
+Delivery:  at least once; a replay finds its rows and sends the same again
+Failures:  a known request id with another body and unreadable records to the dead letters
+"""
+
+from app.domain.topic_names import EXPORT_REGISTRY
+from app.kafka.edge import Edge
+from app.kafka.owner_agent import OwnerAgent, attach_owner
+from app.kafka.topics import changelog_name
+from app.registrar.owner import TABLES, Registrar
+from app.registrar.state import RegistrarRules
+
+
+def attach(edge: Edge, rules: RegistrarRules) -> OwnerAgent:
+    """Add the registrar to the coordinator's app."""
+    return attach_owner(
+        edge,
+        inbox=EXPORT_REGISTRY,
+        tables={table: changelog_name(table) for table in TABLES},
+        partitions=1,
+        make_owner=lambda _partition: Registrar(rules),
+    )

@@ -1,0 +1,72 @@
+"""The registrar: one mind for all requests and exports, fed record by record."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.domain.decision import NOTHING, Decision, Store
+from app.domain.inbox import InboxPosition
+from app.domain.records import (
+    ExportAssembled,
+    ExportBeat,
+    ExportFailed,
+    RequestAdmitted,
+    RequestConfirmed,
+    RequestRefused,
+    Tick,
+)
+from app.registrar import lifecycle
+from app.registrar.admit import admit, refuse
+from app.registrar.state import Moment, RegistrarRules, RegistrarState
+
+HANDLERS: dict[type, Callable[[RegistrarState, RegistrarRules, Any, Moment], Decision]] = {
+    RequestAdmitted: admit,
+    RequestRefused: refuse,
+    ExportBeat: lifecycle.beat,
+    ExportAssembled: lifecycle.assembled,
+    ExportFailed: lifecycle.failed,
+    RequestConfirmed: lifecycle.confirmed,
+}
+
+TABLES = ("requests", "bodies", "exports", "areas", "layers")
+
+
+@dataclass(slots=True)
+class Registrar:
+    """Owner of the registrar's tables; there is one, because its inbox has one partition.
+
+    Attributes:
+        rules: Settings it decides by.
+        state: Rows and indexes, as the tables have them.
+        now_ms: The largest time seen in a record, ms since 1970 UTC.
+    """
+
+    rules: RegistrarRules
+    state: RegistrarState = field(default_factory=RegistrarState)
+    now_ms: int = 0
+
+    def load(self, table: str, key: str, row: Any) -> None:
+        """Take over a recovered row; the newest time in the rows is where time goes on."""
+        self.state.put(table, key, row)
+        for name in ("settled_at_ms", "beat_at_ms", "accepted_at_ms", "queued_at_ms"):
+            self.now_ms = max(self.now_ms, getattr(row, name, 0))
+
+    def decide(self, record: Any, position: InboxPosition) -> Decision:
+        """Decide about one record; changes nothing itself.
+
+        Running twice is harmless: a decision is made from the rows alone, and every branch
+        finds what an earlier run has stored and sends the same again.
+        """
+        moment = Moment(max(self.now_ms, record.at_ms), position.offset)
+        if isinstance(record, Tick):
+            return lifecycle.tick(self.state, self.rules, moment)
+        handler = HANDLERS.get(type(record))
+        return handler(self.state, self.rules, record, moment) if handler else NOTHING
+
+    def apply(self, store: Store) -> None:
+        """Take over a row that the broker has confirmed."""
+        self.load(store.table, store.key, store.row)
+
+    def due_at_ms(self) -> int | None:
+        """When a Tick is wanted, ms since 1970 UTC."""
+        return lifecycle.due_at_ms(self.state, self.rules)

@@ -1,0 +1,117 @@
+"""The records that the registrar sends: made from its rows alone, so they can be sent again."""
+
+from dataclasses import replace
+
+from app.domain.decision import Send
+from app.domain.records import (
+    ExportProgress,
+    ExportStarted,
+    ExportStopped,
+    RequestProgress,
+    RequestSettled,
+)
+from app.domain.rows import AreaRow, BodyRow, ExportRow, RequestRow
+from app.domain.topic_names import EXPORT_PLANS, EXPORT_PROGRESS, EXPORT_SETTLEMENTS
+from app.registrar.state import COMPLETED, FAILED, RUNNING, WAITING, RegistrarRules
+
+STATE_TOLD = {
+    WAITING: "Pending",
+    RUNNING: "In-Progress",
+    COMPLETED: "Completed",
+    FAILED: "Failed",
+}
+
+
+def request_progress(request_id: str, row: RequestRow, body: BodyRow, now_ms: int) -> Send:
+    """What the API tells of a request."""
+    record = RequestProgress(
+        request_id=request_id,
+        at_ms=now_ms,
+        client=row.client,
+        layer_id=row.layer_id,
+        bbox_json=body.bbox_json,
+        target_resolution_deg=body.target_resolution_deg,
+        accepted_at_ms=row.accepted_at_ms,
+        verdict=row.verdict,
+        http_status=row.http_status,
+        reason=row.reason,
+        export_id=row.export_id,
+        repeats=row.repeats,
+    )
+    return Send(EXPORT_PROGRESS, request_id, record)
+
+
+def export_progress(export_id: str, row: ExportRow, now_ms: int) -> Send:
+    """What the API tells of an export."""
+    record = ExportProgress(
+        export_id=export_id,
+        at_ms=now_ms,
+        attempt=row.attempt,
+        state=STATE_TOLD[row.state],
+        layer_id=row.layer_id,
+        priority=row.priority,
+        tiles_expected=row.tile_count,
+        tiles_done=row.tiles_done,
+        tiles_missing=row.tiles_missing,
+        bytes_written=row.bytes_written,
+        tiles_per_s=row.tiles_per_s,
+        estimated_bytes=row.estimated_bytes,
+        expires_at_ms=row.expires_at_ms,
+        pinned=False,
+        reason=row.reason,
+        changes=row.changes,
+        learned=row.facts.zooms if row.facts is not None else (),
+    )
+    return Send(EXPORT_PROGRESS, export_id, record)
+
+
+def settled(
+    request_id: str,
+    row: RequestRow,
+    body: BodyRow,
+    export: ExportRow | None,
+    rules: RegistrarRules,
+) -> Send:
+    """The result of a request, from its rows; `export` is None when it was refused.
+
+    It holds no clock of its own: sent again, it is the same result, byte for byte.
+    """
+    facts = export.facts if export is not None and row.reason is None else None
+    folder = f"{rules.base_url}/downloads/{row.export_id}/{row.attempt}"
+    record = RequestSettled(
+        request_id=request_id,
+        at_ms=row.settled_at_ms,
+        status="Completed" if facts is not None else "Failed",
+        reason=row.reason,
+        layer_id=row.layer_id,
+        bbox_json=body.bbox_json,
+        target_resolution_deg=body.target_resolution_deg,
+        callback_urls=body.callback_urls,
+        file_uri=f"{folder}/{facts.package_name}" if facts is not None else "",
+        metadata_uri=f"{folder}/{facts.metadata_name}" if facts is not None else "",
+        expires_at_ms=row.expires_at_ms,
+        finished_at_ms=facts.finished_at_ms if facts is not None else row.settled_at_ms,
+        facts=facts,
+    )
+    return Send(EXPORT_SETTLEMENTS, request_id, record)
+
+
+def started(export_id: str, row: ExportRow, area: AreaRow, now_ms: int) -> Send:
+    """The order to run an attempt; the package is named for it."""
+    name = area.package.package_name.format(attempt=row.attempt)
+    record = ExportStarted(
+        export_id=export_id,
+        attempt=row.attempt,
+        at_ms=now_ms,
+        priority=row.priority,
+        package=replace(area.package, package_name=name),
+        source_json=area.source_json,
+        tile_count=row.tile_count,
+        mean_tile_bytes=area.mean_tile_bytes,
+    )
+    return Send(EXPORT_PLANS, export_id, record)
+
+
+def stopped(export_id: str, attempt: str, now_ms: int) -> Send:
+    """The order to forget an attempt."""
+    return Send(EXPORT_PLANS, export_id, ExportStopped(export_id, attempt, now_ms))

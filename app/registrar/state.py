@@ -1,0 +1,138 @@
+"""What the registrar knows: the rows of its tables, and the indexes that follow from them."""
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.domain.rows import AreaRow, BodyRow, ExportRow, LayerRow, RequestRow
+
+WAITING, RUNNING, COMPLETED, FAILED = "waiting", "running", "completed", "failed"
+LIVE = frozenset({WAITING, RUNNING})
+OPEN, SETTLED, CONFIRMED = "open", "settled", "confirmed"
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrarRules:
+    """The settings that the registrar decides by.
+
+    Attributes:
+        base_url: What download addresses start with, no slash at the end.
+        package_ms: How long a finished package is offered, ms.
+        max_running: Exports that run at once, count.
+        range_bytes: Size that a range should have, bytes.
+    """
+
+    base_url: str
+    package_ms: int
+    max_running: int
+    range_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When and where a decision is made; both come from the record, never from a clock.
+
+    Attributes:
+        now_ms: The largest time seen so far, ms since 1970 UTC.
+        offset: Offset of the record in the registrar's inbox.
+    """
+
+    now_ms: int
+    offset: int
+
+    @property
+    def attempt(self) -> str:
+        """Name of an attempt that starts now."""
+        return f"{self.now_ms}-{self.offset}"
+
+
+@dataclass(slots=True)
+class RegistrarState:
+    """Rows by key, and indexes; `put` is the only way in, so that the indexes stay true."""
+
+    requests: dict[str, RequestRow] = field(default_factory=dict)
+    bodies: dict[str, BodyRow] = field(default_factory=dict)
+    exports: dict[str, ExportRow] = field(default_factory=dict)
+    areas: dict[str, AreaRow] = field(default_factory=dict)
+    layers: dict[str, LayerRow] = field(default_factory=dict)
+    open_by_export: dict[str, set[str]] = field(default_factory=dict)
+    first_by_repeat_key: dict[str, str] = field(default_factory=dict)
+    untold: OrderedDict[str, int] = field(default_factory=OrderedDict)
+    """Settled, not confirmed: request id to when RequestSettled was last sent, oldest first."""
+    waiting: set[str] = field(default_factory=set)
+    running: set[str] = field(default_factory=set)
+    forgettable: OrderedDict[str, int] = field(default_factory=OrderedDict)
+    """Confirmed: request id to its acceptance, in about the order of their confirmation."""
+
+    def put(self, table: str, key: str, row: Any) -> None:
+        """Take over a row as the table has it now; None: the row is gone."""
+        rows: dict[str, Any] = getattr(self, table)
+        old = rows.pop(key, None)
+        if row is not None:
+            rows[key] = row
+        if table == "requests":
+            self._index_request(key, old, row)
+        elif table == "exports":
+            self.waiting.discard(key)
+            self.running.discard(key)
+            if row is not None and row.state == WAITING:
+                self.waiting.add(key)
+            elif row is not None and row.state == RUNNING:
+                self.running.add(key)
+
+    def _index_request(self, key: str, old: RequestRow | None, row: RequestRow | None) -> None:
+        if old is not None and old.export_id is not None:
+            still_open = self.open_by_export.get(old.export_id, set())
+            still_open.discard(key)
+            if not still_open:
+                self.open_by_export.pop(old.export_id, None)
+        self.untold.pop(key, None)
+        self.forgettable.pop(key, None)
+        if row is None:
+            if old is not None and self.first_by_repeat_key.get(old.repeat_key or "") == key:
+                del self.first_by_repeat_key[old.repeat_key or ""]
+            return
+        if row.state == OPEN and row.export_id is not None:
+            self.open_by_export.setdefault(row.export_id, set()).add(key)
+        elif row.state == SETTLED:
+            self.untold[key] = row.told_at_ms
+        elif row.state == CONFIRMED:
+            self.forgettable[key] = row.accepted_at_ms
+        if row.repeat_key is not None and row.repeats is None:
+            self._index_first(row.repeat_key, key, row)
+
+    def _index_first(self, repeat_key: str, key: str, row: RequestRow) -> None:
+        known = self.requests.get(self.first_by_repeat_key.get(repeat_key, ""))
+        if known is None or known.accepted_at_ms <= row.accepted_at_ms:
+            self.first_by_repeat_key[repeat_key] = key
+
+    def requests_of(self, export_id: str) -> list[str]:
+        """The open requests of an export, in a fixed order."""
+        return sorted(self.open_by_export.get(export_id, ()))
+
+    def next_waiting(self, now_ms: int) -> list[str]:
+        """The waiting exports, the next one first.
+
+        Larger priorities go first; 100 s of waiting are worth 1,000, the default priority,
+        so that nothing starves behind a stream of slightly more urgent requests.
+        """
+
+        def urgency(export_id: str) -> tuple[float, int, str]:
+            row = self.exports[export_id]
+            waited_s = (now_ms - row.queued_at_ms) / 1000
+            return (-(row.priority + 10 * waited_s), row.queued_at_ms, export_id)
+
+        return sorted(self.waiting, key=urgency)
+
+    def reserved_bytes(self) -> int:
+        """Space that live exports may still need: derived from rows, so it cannot leak."""
+        live = (self.exports[export_id] for export_id in self.waiting | self.running)
+        return sum(max(0, row.estimated_bytes * 5 // 4 - row.bytes_written) for row in live)
+
+    def mean_bytes(self, layer_id: str, zoom: int, otherwise: int) -> int:
+        """Mean tile size of a layer at a zoom, learned from finished exports, bytes."""
+        row = self.layers.get(layer_id)
+        for mean in row.means if row is not None else ():
+            if mean.zoom == zoom:
+                return mean.mean_bytes
+        return otherwise

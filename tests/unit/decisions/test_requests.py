@@ -1,0 +1,281 @@
+"""What becomes of requests: one result each, whatever comes twice, joins, repeats or fails."""
+
+from dataclasses import replace
+
+import pytest
+
+from app.domain.records import (
+    ExportFailed,
+    ExportStarted,
+    RedeliveryAsked,
+    RequestProgress,
+    RequestRefused,
+    RequestSettled,
+    WriteRange,
+)
+
+
+def verdicts(pipeline):
+    return {r.request_id: r.verdict for r in pipeline.records(RequestProgress)}
+
+
+def test_a_small_export_takes_eight_records_from_request_to_result(pipeline):
+    pipeline.ask("r1", callback_urls=("http://hook/1",))
+    kinds = [
+        type(send.record).__name__
+        for send in pipeline.sent
+        if send.topic not in ("export-progress",)
+    ]
+    assert kinds == [
+        "ExportStarted",
+        "WriteRange",
+        "ExportAssembled",
+        "RequestSettled",
+        "ExportStopped",
+        "RequestConfirmed",
+    ]  # with ExportRequested, RequestAdmitted, PackageAssembled: 8 up to RequestSettled
+    result = pipeline.results["r1"]
+    assert result.success
+    assert result.status == "Completed"
+    assert result.file_uri.startswith("http://here/downloads/")
+    assert result.file_uri.endswith(result.package_name)
+    assert (result.tiles.expected, result.tiles.written, result.tiles.missing) == (5, 4, 1)
+    assert [row.url for row in pipeline.deliveries] == ["http://hook/1"]
+
+
+def test_nothing_is_left_running_after_a_result(pipeline):
+    pipeline.ask("r1")
+    left = {table for table, _ in pipeline.rows}
+    assert left == {"requests", "exports", "layers", "results"}
+    assert pipeline.registrar.state.reserved_bytes() == 0
+
+
+def test_every_record_twice_gives_the_same_single_result(pipeline):
+    pipeline.copies = 2
+    pipeline.ask("r1")
+    twice = dict(pipeline.results)
+    other = type(pipeline)()
+    other.ask("r1")
+    assert twice.keys() == other.results.keys() == {"r1"}
+    assert len({s.file_uri for s in pipeline.records(RequestSettled)}) == 1
+
+
+def test_a_request_with_the_same_id_and_another_body_leaves_the_first_alone(pipeline):
+    pipeline.ask("r1")
+    pipeline.ask("r1", request_digest="another")
+    assert len(pipeline.dead) == 1
+    assert "r1" in pipeline.dead[0]
+    assert pipeline.results["r1"].success
+
+
+def test_a_second_caller_joins_a_running_export_and_gets_its_own_result(pipeline):
+    pipeline.answers = False
+    pipeline.ask("r1", client="a", bbox_json="[0,0,40,40]")
+    pipeline.ask("r2", client="b", bbox_json="[0.5,0.5,39.5,39.5]", callback_urls=("http://b",))
+    assert verdicts(pipeline) == {"r1": "Accepted", "r2": "Joined"}
+    assert len(pipeline.records(ExportStarted)) == 1
+    for order in pipeline.orders:
+        pipeline.answer(order)
+    pipeline.run()
+    assert pipeline.results["r1"].bbox_json == "[0,0,40,40]"
+    assert pipeline.results["r2"].bbox_json == "[0.5,0.5,39.5,39.5]"
+    assert pipeline.results["r1"].sha256 == pipeline.results["r2"].sha256
+
+
+def test_a_repeat_over_http_is_answered_by_the_first_and_its_new_webhook_is_added(pipeline):
+    pipeline.answers = False
+    pipeline.ask("r1", via_http=True, callback_urls=("http://a",))
+    pipeline.ask("r2", via_http=True, callback_urls=("http://a", "http://b"))
+    progress = pipeline.records(RequestProgress)[-1]
+    assert (progress.verdict, progress.repeats) == ("Repeated", "r1")
+    for order in pipeline.orders:
+        pipeline.answer(order)
+    pipeline.run()
+    called = sorted((row.request_id, row.url) for row in pipeline.deliveries)
+    assert called == [("r1", "http://a"), ("r1", "http://b")]
+    assert pipeline.results.keys() == {"r1", "r2"}
+
+
+def test_a_finished_package_answers_at_once_and_lives_longer(pipeline):
+    first = pipeline.ask("r1", client="a")
+    attempt = pipeline.rows["exports", first.export_id].attempt
+    before = pipeline.rows["exports", first.export_id].expires_at_ms
+    pipeline.now_ms += 3_600_000
+    pipeline.ask("r2", client="b", packages=(attempt,), looked_at_ms=pipeline.now_ms)
+    assert verdicts(pipeline)["r2"] == "Cached"
+    assert len(pipeline.records(ExportStarted)) == 1
+    assert pipeline.results["r2"].file_uri == pipeline.results["r1"].file_uri
+    assert pipeline.rows["exports", first.export_id].expires_at_ms > before
+
+
+def test_a_repeat_over_http_after_the_end_has_its_new_webhook_called_and_no_old_one(pipeline):
+    first = pipeline.ask("r1", via_http=True, callback_urls=("http://a",))
+    attempt = pipeline.rows["exports", first.export_id].attempt
+    urls = ("http://a", "http://b")
+    pipeline.ask("r2", via_http=True, callback_urls=urls, packages=(attempt,))
+    assert verdicts(pipeline)["r2"] == "Repeated"
+    assert [r.url for r in pipeline.records(RedeliveryAsked)] == ["http://a", "http://b"]
+    assert sorted(row.url for row in pipeline.deliveries) == ["http://a", "http://b"]
+    assert {row.request_id for row in pipeline.deliveries} == {"r1"}
+
+
+def test_a_package_that_is_gone_is_made_again_under_another_attempt(pipeline):
+    first = pipeline.ask("r1")
+    attempt = pipeline.rows["exports", first.export_id].attempt
+    pipeline.now_ms += 3_600_000
+    pipeline.ask("r2", packages=(), looked_at_ms=pipeline.now_ms)
+    starts = pipeline.records(ExportStarted)
+    assert len(starts) == 2
+    assert starts[1].attempt != attempt
+    assert pipeline.results["r2"].package_name != pipeline.results["r1"].package_name
+
+
+def test_a_package_too_young_to_have_been_seen_is_offered(pipeline):
+    first = pipeline.ask("r1")
+    row = pipeline.rows["exports", first.export_id]
+    young = replace(row, finished_at_ms=pipeline.now_ms - 1_000)
+    pipeline.rows["exports", first.export_id] = young
+    pipeline.start()
+    pipeline.ask("r2", packages=(), looked_at_ms=pipeline.now_ms)
+    assert verdicts(pipeline)["r2"] == "Cached"
+
+
+def test_a_failed_export_settles_every_caller_with_the_reason_and_can_start_again(pipeline):
+    pipeline.answers = False
+    first = pipeline.ask("r1")
+    pipeline.ask("r2", client="b")
+    attempt = pipeline.rows["exports", first.export_id].attempt
+    failed = ExportFailed(first.export_id, attempt, pipeline.now_ms, "the disk is full")
+    pipeline.feed("export-registry", first.export_id, failed)
+    for request_id in ("r1", "r2"):
+        result = pipeline.results[request_id]
+        assert (result.success, result.status) == (False, "Failed")
+        assert result.error_reason == "the disk is full"
+        assert (result.file_uri, result.package_name) == ("", "")
+    pipeline.now_ms += 1_000
+    pipeline.ask("r3")
+    assert len({s.attempt for s in pipeline.records(ExportStarted)}) == 2
+
+
+def test_a_refused_request_gets_a_failed_result_with_the_reason(pipeline):
+    refused = RequestRefused("r1", 5, "d", "a", "x", "[1]", None, ("http://a",), 400, "bbox is [1]")
+    pipeline.feed("export-registry", "r1", refused)
+    assert pipeline.results["r1"].error_reason == "bbox is [1]"
+    assert pipeline.records(RequestProgress)[0].http_status == 400
+    assert [row.url for row in pipeline.deliveries] == ["http://a"]
+
+
+def test_two_requests_that_fit_alone_but_not_together_never_both_pass(pipeline):
+    pipeline.answers = False
+    need = sum(z.tiles for z in pipeline.admitted("x").tiles_by_zoom) * 12_500 * 5 // 4
+    free = need + need // 2 + 64 * 1024 * 1024
+    pipeline.ask("r1", free_bytes=free)
+    pipeline.ask("r2", free_bytes=free, box=(-40.0, 0.0, 0.0, 40.0))
+    assert verdicts(pipeline) == {"r1": "Accepted", "r2": "Refused"}
+    refused = pipeline.records(RequestProgress)[-1]
+    assert refused.http_status == 507
+    assert str(free) in refused.reason
+
+
+def test_mean_tile_sizes_are_learned_from_finished_exports(pipeline):
+    pipeline.ask("r1")
+    assert pipeline.registrar.state.mean_bytes(pipeline.admitted("x").layer_id, 3, 0) == 10_000
+
+
+def test_exports_beyond_the_cap_wait_and_the_most_urgent_goes_first(pipeline):
+    pipeline.answers = False
+    pipeline.max_running = 1
+    pipeline.start()
+    boxes = {
+        "r1": (0.0, 0.0, 9.0, 9.0),
+        "low": (20.0, 0.0, 29.0, 9.0),
+        "high": (40.0, 0.0, 49.0, 9),
+    }
+    for request_id, box in boxes.items():
+        pipeline.ask(request_id, box=box, max_zoom=6, priority=5000 if request_id == "high" else 1)
+    assert len(pipeline.records(ExportStarted)) == 1
+    pipeline.answers = True
+    pipeline.answer(pipeline.orders[0])
+    pipeline.run()
+    started = [s.priority for s in pipeline.records(ExportStarted)]
+    assert started == [1, 5000, 1]
+    assert pipeline.results.keys() == set(boxes)
+
+
+def test_waiting_makes_urgent_so_that_nothing_starves(pipeline):
+    pipeline.answers = False
+    pipeline.max_running = 0
+    pipeline.start()
+    old = pipeline.ask("old", priority=0)
+    pipeline.now_ms += 200_000
+    pipeline.ask("new", priority=1000, box=(-40.0, 0.0, 0.0, 40.0))
+    assert pipeline.registrar.state.next_waiting(pipeline.now_ms)[0] == old.export_id
+
+
+def test_a_silent_attempt_is_started_again_under_the_same_number(pipeline):
+    pipeline.answers = False
+    pipeline.ask("r1")
+    pipeline.rows = {
+        k: row for k, row in pipeline.rows.items() if k[0] not in ("plans", "progress")
+    }
+    pipeline.start()
+    pipeline.tick(31)
+    starts = pipeline.records(ExportStarted)
+    assert len(starts) == 2
+    assert starts[0].attempt == starts[1].attempt
+
+
+def test_a_lost_settlement_is_told_again_until_it_is_confirmed(pipeline):
+    class Deaf:
+        def decide(self, *_):
+            from app.domain.decision import NOTHING
+
+            return NOTHING
+
+        def due_at_ms(self):
+            return None
+
+    completion = pipeline.inboxes["export-settlements"]
+    pipeline.inboxes["export-settlements"] = Deaf()
+    pipeline.ask("r1")
+    assert pipeline.results == {}
+    pipeline.inboxes["export-settlements"] = completion
+    pipeline.tick(11)
+    assert pipeline.results["r1"].success
+    settled = pipeline.records(RequestSettled)
+    assert settled[0] == settled[1]
+    pipeline.tick(11)
+    assert len(pipeline.records(RequestSettled)) == 2
+
+
+@pytest.mark.parametrize("survived", range(1, 7))
+def test_a_crash_after_any_row_is_completed_by_the_replay(pipeline, survived):
+    """The rows that were stored before the crash stay; the record comes again."""
+    pipeline.answers = False
+    record = pipeline.ask("r1")
+    pipeline.ask("r2", client="b")
+    (order,) = pipeline.orders
+    assert isinstance(order, WriteRange)
+    from app.domain.inbox import InboxPosition
+    from app.domain.records import ExportAssembled
+
+    from app.domain.package_facts import PackageFacts
+
+    ended = ExportAssembled(
+        record.export_id, order.attempt, 9, PackageFacts("p.gpkg", "p.json", 1, "ab", 1, ())
+    )
+    decision = pipeline.registrar.decide(ended, InboxPosition(0, 99))
+    pipeline.carry_out(
+        pipeline.registrar, replace(decision, stores=decision.stores[:survived], sends=())
+    )
+    pipeline.start()
+    pipeline.feed("export-registry", record.export_id, ended)
+    assert pipeline.results.keys() == {"r1", "r2"}
+    assert all(result.success for result in pipeline.results.values())
+    assert pipeline.registrar.state.untold == {}
+
+
+def test_a_request_id_is_forgotten_after_fourteen_days(pipeline):
+    pipeline.ask("r1")
+    pipeline.tick(15 * 24 * 3600)
+    assert ("requests", "r1") not in pipeline.rows
