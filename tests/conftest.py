@@ -1,0 +1,80 @@
+"""Real parts for tests: one embedded broker a session, topics of their own for each test."""
+
+import asyncio
+import inspect
+import itertools
+import os
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+
+from app.kafka.codec import Codec
+from app.kafka.embedded_broker import EmbeddedBroker
+from app.kafka.topic_admin import create_topics
+from app.kafka.topics import Topics
+
+_POLL_S = 0.02
+_TEST_NUMBERS = itertools.count(1)
+
+type_of_eventually = Callable[..., Awaitable[Any]]
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Bootstrap address of a broker that all tests share; EXPORT_TEST_BROKER names another one."""
+    if address := os.environ.get("EXPORT_TEST_BROKER"):
+        yield address
+        return
+    with EmbeddedBroker(tmp_path_factory.mktemp("broker")) as embedded:
+        yield embedded.address
+
+
+@pytest.fixture
+def topic_prefix() -> str:
+    """Stands before all topic names of one test, so that tests do not see each other."""
+    return f"test-{os.getpid()}-{next(_TEST_NUMBERS)}-"
+
+
+@pytest.fixture
+async def topics(broker: str, topic_prefix: str) -> Topics:
+    """Every topic of the catalogue, created for this test alone."""
+    names = Topics(topic_prefix)
+    await create_topics(broker, names)
+    return names
+
+
+@pytest.fixture(scope="session")
+def codec() -> Codec:
+    """The codec of all records."""
+    return Codec.from_folder()
+
+
+@pytest.fixture
+def eventually() -> type_of_eventually:
+    """Wait for a state: `await eventually(lambda: len(seen) == 3, deadline_s=5)`."""
+    return wait_until
+
+
+async def wait_until(condition: Callable[[], Any], deadline_s: float = 10.0) -> Any:
+    """Call a condition, plain or async, until it holds; return what it returned.
+
+    An AssertionError in it counts as not yet, and is what a late test fails with.
+    """
+    end = time.monotonic() + deadline_s
+    while True:
+        late = time.monotonic() > end
+        try:
+            result = condition()
+            if inspect.isawaitable(result):
+                result = await result
+        except AssertionError:
+            if late:
+                raise
+            result = None
+        if result:
+            return result
+        if late:
+            pytest.fail(f"not within {deadline_s:g} s: {inspect.getsource(condition).strip()}")
+        await asyncio.sleep(_POLL_S)

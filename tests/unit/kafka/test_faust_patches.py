@@ -1,0 +1,378 @@
+"""Each patch against Faust's own function on the same input: what was lost, and is not any more."""
+
+import logging
+from collections import defaultdict
+from types import SimpleNamespace
+from typing import Any
+
+import faust.streams
+import pytest
+from faust.types import TP
+from intervaltree import IntervalTree
+
+from app.kafka import faust_patches
+from app.kafka.faust_patches import commits, flow, pinned, quiet, recovery
+from app.kafka.faust_patches.holes import HOLES
+
+SOURCE = TP("source", 0)
+OTHER = TP("source", 1)
+
+
+def installed(name: str) -> Any:
+    """The function as it is in the package, before our patch."""
+    return pinned.original(name)
+
+
+# ---- a: commits
+
+
+def acknowledging_consumer(acked: list[int], in_hand: list[int]) -> Any:
+    return SimpleNamespace(
+        _acked={SOURCE: acked},
+        _acked_index=defaultdict(set),
+        _gap=defaultdict(IntervalTree),
+        _committed_offset=defaultdict(lambda: None),
+        _unacked_messages={
+            SimpleNamespaceHashable(tp=SOURCE, offset=offset, acked=False) for offset in in_hand
+        },
+    )
+
+
+class SimpleNamespaceHashable(SimpleNamespace):
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
+
+def test_a_commit_never_passes_a_record_in_hand() -> None:
+    stock = installed("faust.transport.consumer:Consumer._new_offset")
+    assert stock(acknowledging_consumer([5, 6, 7], in_hand=[3]), SOURCE) == 8  # loses 3
+    consumer = acknowledging_consumer([5, 6, 7], in_hand=[3])
+    assert commits.new_offset(consumer, SOURCE) is None
+    assert consumer._acked[SOURCE] == [5, 6, 7]
+
+
+def test_a_commit_reaches_up_to_the_record_in_hand() -> None:
+    consumer = acknowledging_consumer([3, 4, 6], in_hand=[5])
+    assert commits.new_offset(consumer, SOURCE) == 5
+    assert consumer._acked[SOURCE] == [6]
+    consumer._unacked_messages.clear()
+    assert commits.new_offset(acknowledging_consumer([3, 4, 5], in_hand=[]), SOURCE) == 6
+
+
+# ---- b: gaps
+
+
+async def test_a_gap_ends_before_the_record_that_showed_it() -> None:
+    def consumer() -> Any:
+        return SimpleNamespace(
+            _committed_offset=defaultdict(lambda: None), _gap=defaultdict(IntervalTree)
+        )
+
+    stock, ours = consumer(), consumer()
+    await installed("faust.transport.consumer:Consumer._add_gap")(stock, SOURCE, 11, 15)
+    assert stock._gap[SOURCE].overlaps(15)  # 15 has just come and counts as done
+    await commits.add_gap(ours, SOURCE, 11, 15)
+    assert ours._gap[SOURCE].overlaps(14)
+    assert not ours._gap[SOURCE].overlaps(15)
+
+
+# ---- c: order after recovery
+
+
+class Resuming:
+    """A recovery whose consumer fetches one record as soon as its partitions are open."""
+
+    def __init__(self) -> None:
+        self.queue: list[str] = []
+        self.is_open = False
+        self.is_fetched = False
+        self.completed = SimpleNamespace(set=lambda: None)
+        self.log = logging.getLogger("test")
+        self.log.dev = self.log.debug  # type: ignore[attr-defined]
+        self.actives_for_table: dict[Any, Any] = {}
+        self.standbys_for_table: dict[Any, Any] = {}
+        nothing = lambda *_: None  # noqa: E731 - a stub
+        self.tables = SimpleNamespace(
+            values=list, on_actives_ready=nothing, on_standbys_ready=nothing
+        )
+        consumer = SimpleNamespace(
+            assignment=lambda: {SOURCE},
+            resume_partitions=self.open,
+            perform_seek=self.poll,
+            resume_flow=nothing,
+        )
+        self.app = SimpleNamespace(
+            consumer=consumer,
+            consumer_generation_id=1,
+            on_rebalance_complete=SimpleNamespace(send=self.pause),
+            flow_control=SimpleNamespace(resume=self.queue.clear),
+            conf=SimpleNamespace(broker_request_timeout=1),
+            assignor=SimpleNamespace(assigned_standbys=list),
+            on_rebalance_end=nothing,
+            _fetcher=SimpleNamespace(maybe_start=self.poll),
+        )
+
+    def open(self, _: Any) -> None:
+        self.is_open = True
+
+    async def poll(self) -> None:
+        if self.is_open and not self.is_fetched:
+            self.is_fetched = True
+            self.queue.append("record")
+
+    async def pause(self) -> None: ...
+
+    async def _wait(self, coroutine: Any, timeout: float) -> None:  # noqa: ASYNC109 - Faust's
+        await coroutine
+
+    def _set_recovery_ended(self) -> None: ...
+
+    def _is_changelog_tp(self, _: Any) -> bool:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("name", "patched"),
+    [
+        ("on_recovery_completed", recovery.on_recovery_completed),
+        ("_resume_streams", recovery.resume_streams),
+    ],
+)
+async def test_a_record_fetched_while_reading_resumes_is_not_cleared_away(
+    name: str, patched: Any
+) -> None:
+    stock, ours = Resuming(), Resuming()
+    await installed(f"faust.tables.recovery:Recovery.{name}")(stock, generation_id=1)
+    assert stock.is_fetched
+    assert stock.queue == []  # fetched, cleared, never read again
+    await patched(ours, generation_id=1)
+    assert ours.queue == ["record"]
+
+
+# ---- d, e, f: flow
+
+
+class Fetching:
+    """A consumer with one fetched batch, and what it was asked to seek."""
+
+    def __init__(self, offsets: list[int], expected: int | None = None, end: int = 100) -> None:
+        self.app = SimpleNamespace(
+            client_only=False,
+            consumer_generation_id=1,
+            monitor=SimpleNamespace(track_tp_end_offset=lambda *_: None),
+        )
+        self.log = logging.getLogger("test")
+        self.log.dev = self.log.debug  # type: ignore[attr-defined]
+        self.records = {SOURCE: [SimpleNamespace(offset=offset) for offset in offsets]}
+        self.scheduler = SimpleNamespace(
+            iterate=lambda records: iter([(tp, r) for tp, rs in records.items() for r in rs])
+        )
+        self.should_stop = False
+        self.flow_active = True
+        self.end = end
+        self.start = 0
+        self.sought: dict[Any, int] = {}
+        self._active_partitions = {SOURCE}
+        self._buffered_partitions: set[Any] = set()
+        self._read_offset: dict[Any, int | None] = {}
+        self._committed_offset: dict[Any, int | None] = {}
+        self._acked = defaultdict(list)
+        self._acked_index = defaultdict(set)
+        self._gap = defaultdict(IntervalTree)
+        self.committed: dict[Any, int | None] = {}
+        self.timeouts: list[float] = []
+        self.pause_while_fetching = False
+        self.not_waiting_next_records = SimpleNamespace(set=lambda: None)
+        if expected is not None:
+            flow.expected_offsets(self)[SOURCE] = expected
+
+    async def _wait_next_records(self, timeout: float) -> Any:  # noqa: ASYNC109 - Faust's
+        return self.records, set(self._active_partitions)
+
+    def _get_active_partitions(self) -> Any:
+        return self._active_partitions
+
+    async def _getmany(self, active_partitions: Any, timeout: float) -> Any:  # noqa: ASYNC109
+        self.timeouts.append(timeout)
+        if self.pause_while_fetching:
+            self._active_partitions.clear()
+        # The filter of aiokafka's fetched_records.
+        return {
+            tp: records
+            for tp, records in self.records.items()
+            if not (active_partitions and tp not in active_partitions)
+        }
+
+    def assignment(self) -> Any:
+        return {SOURCE}
+
+    def highwater(self, _: Any) -> int:
+        return self.end
+
+    async def highwaters(self, *tps: Any) -> Any:
+        return dict.fromkeys(tps, self.end)
+
+    async def earliest_offsets(self, *tps: Any) -> Any:
+        return dict.fromkeys(tps, self.start)
+
+    async def seek_wait(self, offsets: Any) -> None:
+        self.sought.update(offsets)
+
+    async def seek_to_committed(self) -> Any:
+        return self.committed
+
+    def _is_changelog_tp(self, _: Any) -> bool:
+        return False
+
+    def _to_message(self, _: Any, record: Any) -> int:
+        return int(record.offset)
+
+    async def sleep(self, _: float) -> None: ...
+
+
+async def delivered(getmany: Any, consumer: Any, stop_after: int | None = None) -> list[int]:
+    seen: list[int] = []
+    async for _, offset in getmany(consumer, 1.0):
+        seen.append(offset)
+        if len(seen) == stop_after:
+            consumer.flow_active = False
+    return seen
+
+
+async def test_records_fetched_when_a_rebalance_stops_the_flow_are_fetched_again() -> None:
+    before = HOLES.by_reason["flow"]
+    stock, ours = Fetching([10, 11, 12], expected=10), Fetching([10, 11, 12], expected=10)
+    stock_getmany = installed("faust.transport.consumer:Consumer.getmany")
+    assert await delivered(stock_getmany, stock, stop_after=1) == [10]
+    assert stock.sought == {}  # 11 and 12 are gone
+    assert await delivered(flow.getmany, ours, stop_after=1) == [10]
+    assert ours.sought == {SOURCE: 11}
+    assert HOLES.by_reason["flow"] == before + 1
+
+
+async def test_records_of_a_paused_partition_are_fetched_again() -> None:
+    stock, ours = Fetching([10, 11], expected=10), Fetching([10, 11], expected=10)
+    stock._active_partitions = ours._active_partitions = {OTHER}
+    assert await delivered(installed("faust.transport.consumer:Consumer.getmany"), stock) == []
+    assert stock.sought == {}
+    assert await delivered(flow.getmany, ours) == []
+    assert ours.sought == {SOURCE: 10}
+
+
+async def test_a_jump_is_sought_back_and_not_delivered() -> None:
+    stock, ours = Fetching([10, 15], expected=10), Fetching([10, 15], expected=10)
+    getmany = installed("faust.transport.consumer:Consumer.getmany")
+    assert await delivered(getmany, stock) == [10, 15]  # 11 to 14 become a gap, committed past
+    assert await delivered(flow.getmany, ours) == [10]
+    assert ours.sought == {SOURCE: 11}
+
+
+async def test_a_jump_over_records_that_retention_removed_is_no_hole() -> None:
+    consumer = Fetching([15, 16], expected=10)
+    consumer.start = 15
+    assert await delivered(flow.getmany, consumer) == [15, 16]
+    assert consumer.sought == {}
+
+
+async def test_a_record_that_was_delivered_in_this_generation_comes_once() -> None:
+    assert await delivered(flow.getmany, Fetching([8, 9, 10], expected=10)) == [10]
+
+
+async def test_offsets_that_come_again_after_a_broker_lost_its_end_are_read() -> None:
+    consumer = Fetching([0], expected=20_500, end=20_000)
+    assert await delivered(flow.getmany, consumer) == []
+    assert consumer.sought == {SOURCE: 10_500}
+    assert flow.expected_offsets(consumer)[SOURCE] == 10_500
+    assert consumer._committed_offset[SOURCE] is None
+
+
+async def test_a_commit_beyond_the_end_of_the_log_starts_anew_before_it() -> None:
+    consumer = Fetching([], end=900)
+    consumer.committed = {SOURCE: 1000}
+    await flow.perform_seek(consumer)
+    assert consumer.sought == {SOURCE: 0}
+
+
+async def test_paused_partitions_are_not_drained_when_a_rebalance_empties_the_open_ones() -> None:
+    stock, ours = Fetching([10]), Fetching([10])
+    for consumer in (stock, ours):
+        consumer.pause_while_fetching = True
+        consumer.records[OTHER] = [SimpleNamespace(offset=3)]  # paused from the start
+    wait = installed("faust.transport.consumer:Consumer._wait_next_records")
+    assert OTHER in (await wait(stock, 1.0))[0]
+    drained, active = await flow.wait_next_records(ours, 1.0)
+    assert OTHER not in drained
+    assert active == {SOURCE}  # what was open when the fetch began, for patch d to compare
+
+
+async def test_a_fetch_under_buffer_pressure_is_short() -> None:
+    stock, ours = Fetching([10]), Fetching([10])
+    stock._buffered_partitions = ours._buffered_partitions = {OTHER}
+    await installed("faust.transport.consumer:Consumer._wait_next_records")(stock, 1.0)
+    await flow.wait_next_records(ours, 1.0)
+    assert (stock.timeouts, ours.timeouts) == ([1.0], [0.02])
+
+
+async def test_a_partition_without_a_commit_is_sought_to_its_start() -> None:
+    stock, ours = Fetching([]), Fetching([])
+    stock.committed = ours.committed = {SOURCE: None}
+    await installed("faust.transport.consumer:Consumer.perform_seek")(stock)
+    assert stock.sought == {}  # stays behind what was fetched and cleared
+    await flow.perform_seek(ours)
+    assert ours.sought == {SOURCE: 0}
+    assert flow.expected_offsets(ours) == {SOURCE: 0}
+
+
+# ---- what was patched
+
+
+@pytest.fixture
+def applied() -> None:
+    faust_patches.apply()
+
+
+@pytest.mark.parametrize("name", sorted(pinned.DIGESTS))
+def test_the_patched_function_is_the_one_the_patch_was_written_for(name: str) -> None:
+    assert pinned.digest_of(installed(name)) == pinned.DIGESTS[name]
+
+
+def test_another_source_refuses_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "faust.transport.consumer:Consumer._add_gap"
+    monkeypatch.setitem(pinned.DIGESTS, name, "0" * 64)
+    with pytest.raises(pinned.UnknownFaust, match="_add_gap"):
+        pinned.check()
+
+
+@pytest.mark.parametrize("package", sorted(pinned.VERSIONS))
+def test_another_version_refuses_to_start(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(pinned.VERSIONS, package, "9.9.9")
+    with pytest.raises(pinned.UnknownFaust, match=package):
+        pinned.check()
+
+
+def test_a_missing_compiled_stream_iterator_refuses_to_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(faust.streams, "_CStreamIterator", None)
+    with pytest.raises(pinned.UnknownFaust, match="compiled"):
+        pinned.check()
+
+
+def test_the_patches_are_in_place_after_apply(applied: None) -> None:
+    from faust.tables.recovery import Recovery
+    from faust.transport.consumer import Consumer
+    from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Producer
+
+    assert Consumer._new_offset is commits.new_offset
+    assert Consumer._add_gap is commits.add_gap
+    assert Consumer.getmany is flow.getmany
+    assert Consumer._wait_next_records is flow.wait_next_records
+    assert Consumer.perform_seek is flow.perform_seek
+    assert Recovery.on_recovery_completed is recovery.on_recovery_completed
+    assert Recovery._resume_streams is recovery.resume_streams
+    assert AIOKafkaConsumerThread._create_worker_consumer is quiet.create_worker_consumer
+    assert Producer._new_producer is quiet.new_producer
+
+
+def test_hot_loggers_make_no_debug_records(applied: None) -> None:
+    assert not logging.getLogger("aiokafka.consumer.fetcher").isEnabledFor(logging.DEBUG)
+    assert not logging.getLogger("faust.topics").isEnabledFor(logging.DEBUG)
