@@ -1,0 +1,156 @@
+"""From the shards of an attempt to one published GeoPackage."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.domain.area import BoundingBox
+from app.domain.package_facts import PackageFacts, PackagePlan
+from app.package.failures import ShardDamaged
+from app.package.merging import merge_shard
+from app.package.publishing import publish, read_published, remove_leftovers
+from app.package.sealing import find_sealed, seal
+from app.package.soundness import is_whole
+from app.package.taking import TakenShard, set_aside, take_shards
+
+
+@dataclass(frozen=True, slots=True)
+class AssemblyTask:
+    """What to assemble.
+
+    Attributes:
+        plan: Of the export.
+        export_id: Of the export.
+        attempt: Of the export.
+        range_count: Ranges that the ledgers must hold, numbered from 0.
+        tiles_by_zoom: Zoom and count of tiles, for each zoom of the export.
+        finest_bounds: Of the finest zoom's tiles, degrees.
+        footprint: GeoJSON for the metadata: these bounds within the layer's footprint.
+    """
+
+    plan: PackagePlan
+    export_id: str
+    attempt: str
+    range_count: int
+    tiles_by_zoom: tuple[tuple[int, int], ...]
+    finest_bounds: BoundingBox
+    footprint: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class MissingRanges:
+    """No package yet: the ledgers lack ranges.
+
+    Attributes:
+        spans: First and last number of each run of missing ranges, ascending, inclusive.
+    """
+
+    spans: tuple[tuple[int, int], ...]
+
+
+def assemble(
+    folder: Path,
+    task: AssemblyTask,
+    *,
+    owner: str,
+    now_ms: Callable[[], int],
+    beat: Callable[[], None],
+) -> PackageFacts | MissingRanges:
+    """Make and publish the package of an attempt, or say which ranges are missing.
+
+    Every step may be repeated, by this process or another, and may be killed at any line: what
+    was published is answered again, a sealed shard is only published, and everything else starts
+    over from the ledgers.
+
+    Args:
+        folder: Of the attempt.
+        task: What to assemble.
+        owner: This process, unique per start; replaces the owner of every shard.
+        now_ms: The time, ms since 1970 UTC; asked once, for `finished_at_ms`.
+        beat: Called often while the work goes on; it must return at once.
+
+    Returns:
+        The facts of the published package, the same at every repeat, or the missing ranges.
+
+    Raises:
+        PackageFailed: No package can be made of these shards; the message says why.
+        ShardLost: Another assembler has taken over, or a shard went away: assemble again.
+        StorageFull: The disk is full.
+        StorageUnavailable: The disk answers with an error.
+    """
+    facts = read_published(folder, task.plan.package_name)
+    if facts is None:
+        sealed = find_sealed(folder, task.plan.table)
+        while sealed is None:
+            shards = take_shards(folder, owner=owner, table=task.plan.table, beat=beat)
+            missing = missing_spans((shard.ranges for shard in shards), task.range_count)
+            # Another assembler may have sealed or published while we were taking.
+            sealed = find_sealed(folder, task.plan.table)
+            if missing and sealed is None:
+                facts = read_published(folder, task.plan.package_name)
+                return facts or MissingRanges(missing)
+            if sealed is None:
+                sealed = _combine(shards, task, owner=owner, now_ms=now_ms, beat=beat)
+        facts = publish(
+            sealed,
+            task.plan,
+            export_id=task.export_id,
+            attempt=task.attempt,
+            footprint=task.footprint,
+            owner=owner,
+            beat=beat,
+        )
+    remove_leftovers(folder, task.plan.package_name)
+    return facts
+
+
+def missing_spans(
+    ledgers: Iterable[Iterable[int]], range_count: int
+) -> tuple[tuple[int, int], ...]:
+    """The ranges that no ledger holds.
+
+    >>> missing_spans([{0, 3}, {3, 4}], range_count=7)
+    ((1, 2), (5, 6))
+    """
+    held = set().union(*ledgers)
+    spans: list[tuple[int, int]] = []
+    for number in range(range_count):
+        if number in held:
+            continue
+        if spans and spans[-1][1] == number - 1:
+            spans[-1] = (spans[-1][0], number)
+        else:
+            spans.append((number, number))
+    return tuple(spans)
+
+
+def _combine(
+    shards: list[TakenShard],
+    task: AssemblyTask,
+    *,
+    owner: str,
+    now_ms: Callable[[], int],
+    beat: Callable[[], None],
+) -> Path | None:
+    """Merge all shards into the largest and seal it; None: one was damaged and is set aside."""
+    target, *others = (shard.path for shard in shards)
+    at_work = target
+    try:
+        for source in others:
+            at_work = source
+            merge_shard(target, source, owner=owner, table=task.plan.table, beat=beat)
+        at_work = target
+        seal(
+            target,
+            task.plan,
+            tiles_by_zoom=task.tiles_by_zoom,
+            finest_bounds=task.finest_bounds,
+            owner=owner,
+            now_ms=now_ms,
+        )
+    except ShardDamaged:
+        # A merge reads one file and writes another: the target may be the damaged one.
+        set_aside(at_work if is_whole(target) else target)
+        return None
+    return target

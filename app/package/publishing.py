@@ -1,0 +1,121 @@
+"""Giving a sealed shard its final name; from then on it never changes."""
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from app.domain.package_facts import PackageFacts, PackagePlan
+from app.package.connection import in_our_words
+from app.package.durable_file import sync_folder, write_durably
+from app.package.metadata import Published, facts_of, metadata_bytes, metadata_name
+from app.package.sealing import facts_path
+from app.package.totals import SealedFacts
+
+HASH_STEP_BYTES: Final = 1 << 20
+BEAT_STEPS: Final = 256
+BEAT_S: Final = 1.0
+
+
+def read_published(folder: Path, package_name: str) -> PackageFacts | None:
+    """The facts of a published package, or None when the pair is not complete."""
+    if not (folder / package_name).is_file():
+        return None
+    try:
+        return facts_of(orjson.loads((folder / metadata_name(package_name)).read_bytes()))
+    except FileNotFoundError:
+        return None
+
+
+def publish(
+    sealed: Path,
+    plan: PackagePlan,
+    *,
+    export_id: str,
+    attempt: str,
+    footprint: Mapping[str, Any],
+    owner: str,
+    beat: Callable[[], None],
+) -> PackageFacts:
+    """Hash a sealed shard while it reaches the disk, and link it and its metadata.
+
+    The metadata comes first: a package under its final name is whole and described. Who comes
+    second finds the names taken and answers with what is there.
+
+    Raises:
+        ShardLost: The shard is gone and no package stands there.
+        StorageFull: The disk is full.
+        StorageUnavailable: The disk answers with an error.
+    """
+    folder, package = sealed.parent, sealed.parent / plan.package_name
+    with in_our_words(sealed):
+        facts = SealedFacts.read(facts_path(sealed))
+        if facts is None:
+            raise FileNotFoundError(facts_path(sealed))
+        published = Published(
+            export_id=export_id,
+            attempt=attempt,
+            sha256=_hash_while_syncing(sealed, beat),
+            file_bytes=sealed.stat().st_size,
+            finished_at_ms=facts.finished_at_ms,
+            totals=facts.totals,
+        )
+        metadata = metadata_bytes(plan, footprint, published)
+        _put_metadata(package, metadata, owner=owner)
+        with suppress(FileExistsError):
+            os.link(sealed, package)
+        sync_folder(folder)
+        found = read_published(folder, plan.package_name)
+        if found is None:
+            raise FileNotFoundError(package)
+        return found
+
+
+def remove_leftovers(folder: Path, package_name: str) -> None:
+    """Remove everything but the published pair from an attempt's folder."""
+    kept = {package_name, metadata_name(package_name)}
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
+    # A shard goes before its journal: without it nobody is misled about the shard's state.
+    for name in sorted(names, key=lambda name: (name.endswith("-journal"), name)):
+        if name not in kept:
+            (folder / name).unlink(missing_ok=True)
+
+
+def _put_metadata(package: Path, content: bytes, *, owner: str) -> None:
+    path = package.with_name(metadata_name(package.name))
+    whole = path.with_name(f"{path.name}.{owner}.whole")
+    write_durably(whole, content, owner=owner)
+    try:
+        os.link(whole, path)
+    except FileExistsError:
+        # Left by an assembler that was killed before it linked the package; its shard may have
+        # been damaged since, and ours be another. Nobody was told yet.
+        if not package.exists():
+            whole.replace(path)
+    whole.unlink(missing_ok=True)
+
+
+def _hash_while_syncing(path: Path, beat: Callable[[], None]) -> str:
+    # Opened after the last SQLite connection of ours is closed: closing any descriptor of a file
+    # gives up all locks that this process holds on it.
+    with path.open("r+b", buffering=0) as file, ThreadPoolExecutor(1) as syncing:
+        synced = syncing.submit(os.fsync, file.fileno())
+        digest = hashlib.sha256()
+        buffer = bytearray(HASH_STEP_BYTES)
+        view = memoryview(buffer)
+        steps = 0
+        while size := file.readinto(buffer):
+            digest.update(view[:size])
+            steps += 1
+            if steps % BEAT_STEPS == 0:
+                beat()
+        while not wait([synced], timeout=BEAT_S).done:
+            beat()
+        synced.result()
+    return digest.hexdigest()

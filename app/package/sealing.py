@@ -1,0 +1,149 @@
+"""Turning a shard that holds every range into a GeoPackage: the ledger and the owner row go."""
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+from app.domain.area import BoundingBox
+from app.domain.package_facts import PackagePlan
+from app.domain.world_crs84_quad import tiles_bounds
+from app.package.connection import connect, in_our_words, write_transaction
+from app.package.failures import EmptyPackage, LedgerMismatch, ShardDamaged
+from app.package.geopackage import Contents, describe_tiles
+from app.package.ledger import LEDGER_TABLE, read_rows
+from app.package.metadata import iso_time
+from app.package.ownership import OWNER_TABLE, boot_id, check_owner, has_owner_table
+from app.package.soundness import check_counts, check_database
+from app.package.taking import set_aside, shard_paths
+from app.package.totals import SealedFacts, Totals, add_up
+
+
+def facts_path(shard: Path) -> Path:
+    """The file beside a shard that keeps its facts once the ledger is dropped."""
+    return shard.with_name(f"{shard.name}.facts")
+
+
+def find_sealed(folder: Path, table: str) -> Path | None:
+    """The shard of an attempt that was sealed and only has to be published, if there is one.
+
+    Facts beside a shard that still has its ledger are those of a sealing that was cut short.
+    """
+    for path in shard_paths(folder):
+        facts = SealedFacts.read(facts_path(path))
+        if facts is None:
+            continue
+        try:
+            with in_our_words(path):
+                if _is_sealed(path, facts, table):
+                    return path
+        except ShardDamaged:
+            set_aside(path)
+    return None
+
+
+def seal(
+    path: Path,
+    plan: PackagePlan,
+    *,
+    tiles_by_zoom: tuple[tuple[int, int], ...],
+    finest_bounds: BoundingBox,
+    owner: str,
+    now_ms: Callable[[], int],
+) -> None:
+    """Keep the facts in a file of their own, describe the tiles, drop ledger and owner row.
+
+    The facts are on disk before the ledger goes, and both happen under the shard's lock by its
+    owner: killed in between, the shard still has its ledger, and sealing starts over.
+
+    Raises:
+        EmptyPackage: All tiles are missing or skipped.
+        LedgerMismatch: The ledger counts other tiles than the plan.
+        NotOwner: Another assembler has taken the shard.
+        ShardDamaged: The file is no whole database.
+        ShardLost: The shard is gone or locked.
+        StorageFull: The disk is full.
+        StorageUnavailable: The disk answers with an error.
+    """
+    with in_our_words(path):
+        connection = connect(path)
+        try:
+            # What the ledger held must not lie about in the unused pages of the package.
+            connection.execute("PRAGMA secure_delete = ON")
+            with write_transaction(connection):
+                check_owner(connection, owner)
+                totals = add_up(read_rows(connection))
+                _check(connection, totals, plan.table, tiles_by_zoom)
+                facts = SealedFacts.now(totals, now_ms())
+                facts.write(facts_path(path), owner=owner)
+                describe_tiles(connection, _contents(connection, plan, facts, finest_bounds))
+                connection.execute(f"DROP TABLE {LEDGER_TABLE}")
+                connection.execute(f"DROP TABLE {OWNER_TABLE}")
+        finally:
+            connection.close()
+
+
+def _is_sealed(path: Path, facts: SealedFacts, table: str) -> bool:
+    connection = connect(path)
+    try:
+        if has_owner_table(connection):
+            return False
+        if facts.boot_id != boot_id():
+            check_database(connection, table)
+            check_counts(connection, table, facts.totals.zooms)
+        return True
+    finally:
+        connection.close()
+
+
+def _check(
+    connection: sqlite3.Connection,
+    totals: Totals,
+    table: str,
+    tiles_by_zoom: tuple[tuple[int, int], ...],
+) -> None:
+    expected = tuple((counts.zoom, counts.expected) for counts in totals.zooms)
+    planned = tuple(sorted((zoom, count) for zoom, count in tiles_by_zoom if count))
+    if expected != planned:
+        raise LedgerMismatch(f"the ledgers tell of tiles by zoom {expected}, the plan of {planned}")
+    # Counting all columns reads the index only, without the images.
+    (stored,) = connection.execute(f'SELECT count(*) FROM "{table}"').fetchone()  # noqa: S608 - checked by create_tables
+    if stored != totals.written:
+        raise LedgerMismatch(f"the package holds {stored} tiles, the ledgers {totals.written}")
+    if not stored:
+        count = sum(counts.expected for counts in totals.zooms)
+        raise EmptyPackage(
+            f"none of the {count} tiles could be had: the source lacks"
+            f" {sum(counts.missing for counts in totals.zooms)} of them and"
+            f" {sum(counts.skipped for counts in totals.zooms)} are unreadable"
+        )
+
+
+def _contents(
+    connection: sqlite3.Connection,
+    plan: PackagePlan,
+    facts: SealedFacts,
+    finest_bounds: BoundingBox,
+) -> Contents:
+    zooms = [counts.zoom for counts in facts.totals.zooms if counts.written]
+    bounds = finest_bounds
+    if zooms[-1] != plan.max_zoom:
+        # None of the finest tiles exists: readers open the finest zoom that there is.
+        bounds = _stored_bounds(connection, plan.table, zooms[-1])
+    return Contents(
+        table=plan.table,
+        identifier=plan.identifier,
+        bounds=bounds,
+        zooms=zooms,
+        last_change=iso_time(facts.finished_at_ms),
+        has_webp=facts.totals.has_webp,
+    )
+
+
+def _stored_bounds(connection: sqlite3.Connection, table: str, zoom: int) -> BoundingBox:
+    min_col, max_col, min_row, max_row = connection.execute(
+        f"""
+        SELECT min(tile_column), max(tile_column), min(tile_row), max(tile_row)
+        FROM "{table}" WHERE zoom_level = ?""",  # noqa: S608 - checked by create_tables
+        (zoom,),
+    ).fetchone()
+    return tiles_bounds(zoom, (min_col, max_col), (min_row, max_row))

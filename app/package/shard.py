@@ -1,0 +1,174 @@
+"""A shard: the SQLite file that one worker process fills for one attempt."""
+
+import re
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import Final, Self
+from uuid import uuid4
+
+from app.domain.package_facts import TileColumnRun, ZoomCounts
+from app.package.connection import connect, in_our_words, write_transaction
+from app.package.geopackage import APPLICATION_ID, USER_VERSION, create_tables
+from app.package.ledger import LedgerRow, create_ledger, insert_row, read_row
+from app.package.ownership import check_owner, create_owner
+
+SHARD_SUFFIX: Final = ".gpkg.part"
+OWNER_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+
+TileRow = tuple[int, int, int, bytes]
+"""Zoom, column, row and image of a tile to store."""
+
+ROWS_PER_STATEMENT: Final = 64
+"""SQLite works without the interpreter's lock within a statement only: with single rows the
+reading thread and the inserting one hand it back and forth at every tile and lose a fifth."""
+
+MAX_WAITING_BYTES: Final = 1 << 20
+"""Larger tiles are stored at once: for them the hand-over costs little, and memory counts."""
+
+
+class Shard:
+    """Stores ranges, each in one transaction with its ledger row; one caller at a time.
+
+    Attributes:
+        path: The file.
+        owner: The writer process, unique per start.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, owner: str, table: str) -> None:
+        """Wrap an open shard; use `create`."""
+        self.path = path
+        self.owner = owner
+        self._connection = connection
+        self._table = table
+        insert = f'INSERT INTO "{table}" (zoom_level, tile_column, tile_row, tile_data) VALUES '  # noqa: S608 - checked by create_tables
+        self._insert_one = f"{insert}(?, ?, ?, ?)"
+        self._insert_many = insert + ", ".join(["(?, ?, ?, ?)"] * ROWS_PER_STATEMENT)
+
+    @classmethod
+    def create(cls, folder: Path, *, owner: str, table: str) -> Self:
+        """Make an empty shard in an attempt's folder.
+
+        It gets its name when its tables and owner row exist, so whoever finds a shard finds a
+        whole one. A process that lost its shard creates another.
+
+        Raises:
+            ValueError: `owner` or `table` cannot be part of a file or table name.
+            StorageFull: The disk is full.
+            StorageUnavailable: The disk answers with an error.
+        """
+        if OWNER_NAME.fullmatch(owner) is None:
+            raise ValueError(f"{owner!r} cannot name the owner of a shard")
+        path = folder / f"shard-{owner}-{uuid4().hex[:8]}{SHARD_SUFFIX}"
+        temporary = path.with_suffix(".new")
+        with in_our_words(path):
+            folder.mkdir(parents=True, exist_ok=True)
+            connection = connect(temporary, mode="rwc")
+            try:
+                for setting in (
+                    "page_size = 4096",
+                    f"application_id = {APPLICATION_ID}",
+                    f"user_version = {USER_VERSION}",
+                ):
+                    connection.execute(f"PRAGMA {setting}")
+                with write_transaction(connection):
+                    create_tables(connection, table)
+                    create_ledger(connection)
+                    create_owner(connection, owner)
+            finally:
+                connection.close()
+            temporary.rename(path)
+            # Opened again: a hot journal must carry the name under which others look for it.
+            return cls(path, connect(path), owner, table)
+
+    def recorded(self, range_number: int) -> tuple[ZoomCounts, ...] | None:
+        """The counts of a range that the ledger holds, or None.
+
+        Raises:
+            ShardLost: The shard is gone, damaged or locked.
+        """
+        with in_our_words(self.path):
+            row = read_row(self._connection, range_number)
+        return None if row is None else row.zooms
+
+    @contextmanager
+    def writing(self, range_number: int) -> Iterator["RangeRows"]:
+        """Hold one transaction for a range: everything is stored at its end, or nothing.
+
+        Raises:
+            ShardLost: The shard belongs to another, is gone, damaged or locked.
+            StorageFull: The disk is full.
+            StorageUnavailable: The disk answers with an error.
+        """
+        with in_our_words(self.path), write_transaction(self._connection):
+            check_owner(self._connection, self.owner)
+            yield RangeRows(self, range_number)
+
+    def close(self) -> None:
+        """Close the file; it stays, for the assembler."""
+        self._connection.close()
+
+    def _last_id(self) -> int:
+        found = self._connection.execute(
+            "SELECT seq FROM sqlite_sequence WHERE name = ?", (self._table,)
+        ).fetchone()
+        return 0 if found is None else int(found[0])
+
+    def _insert(self, tiles: Sequence[TileRow]) -> None:
+        if len(tiles) == ROWS_PER_STATEMENT:
+            self._connection.execute(self._insert_many, list(chain.from_iterable(tiles)))
+        else:
+            self._connection.executemany(self._insert_one, tiles)
+
+
+class RangeRows:
+    """The open transaction of one range."""
+
+    def __init__(self, shard: Shard, range_number: int) -> None:
+        """Begin after the tiles that the shard holds; use `Shard.writing`."""
+        self._shard = shard
+        self._range_number = range_number
+        self._first_id = shard._last_id() + 1  # noqa: SLF001 - the transaction is part of the shard
+        self._waiting: list[TileRow] = []
+
+    def insert(self, tiles: Sequence[TileRow]) -> None:
+        """Store tiles, in export order; a few may wait for enough others to fill a statement.
+
+        Raises:
+            sqlite3.IntegrityError: A tile is there already: ranges overlap, a bug.
+        """
+        waiting = [*self._waiting, *tiles]
+        whole = len(waiting) - len(waiting) % ROWS_PER_STATEMENT
+        for start in range(0, whole, ROWS_PER_STATEMENT):
+            self._shard._insert(waiting[start : start + ROWS_PER_STATEMENT])  # noqa: SLF001 - as above
+        self._waiting = waiting[whole:]
+        if sum(len(tile[3]) for tile in self._waiting) > MAX_WAITING_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._shard._insert(self._waiting)  # noqa: SLF001 - the transaction is part of the shard
+        self._waiting = []
+
+    def record(
+        self,
+        zooms: Iterable[ZoomCounts],
+        *,
+        missing: Iterable[TileColumnRun] = (),
+        skipped: Iterable[TileColumnRun] = (),
+        has_webp: bool = False,
+    ) -> tuple[ZoomCounts, ...]:
+        """Write the range's ledger row, last in the transaction; return its counts."""
+        self._flush()
+        row = LedgerRow(
+            range_number=self._range_number,
+            first_id=self._first_id,
+            last_id=self._shard._last_id(),  # noqa: SLF001 - the transaction is part of the shard
+            has_webp=has_webp,
+            zooms=tuple(zooms),
+            missing=tuple(missing),
+            skipped=tuple(skipped),
+        )
+        insert_row(self._shard._connection, row)  # noqa: SLF001 - the transaction is part of the shard
+        return row.zooms

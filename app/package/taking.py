@@ -1,0 +1,130 @@
+"""Taking shards over: from then on their writers are refused."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from app.domain.errors import ShardLost
+from app.package.connection import connect, in_our_words, write_transaction
+from app.package.failures import ShardDamaged
+from app.package.ledger import range_numbers, read_rows
+from app.package.ownership import boot_id, read_owner, replace_owner
+from app.package.shard import SHARD_SUFFIX
+from app.package.soundness import check_counts, check_database
+from app.package.totals import add_up
+
+SHARD_PATTERN: Final = f"shard-*{SHARD_SUFFIX}"
+LOST_PREFIX: Final = "lost-"
+
+
+@dataclass(frozen=True, slots=True)
+class TakenShard:
+    """A shard that is ours.
+
+    Attributes:
+        path: The file.
+        size_bytes: Of the file.
+        ranges: Those that its ledger holds.
+    """
+
+    path: Path
+    size_bytes: int
+    ranges: frozenset[int]
+
+
+def shard_paths(folder: Path) -> list[Path]:
+    """The shards in an attempt's folder, by name; none when there is no folder."""
+    return sorted(folder.glob(SHARD_PATTERN))
+
+
+def take_shards(
+    folder: Path, *, owner: str, table: str, beat: Callable[[], None]
+) -> list[TakenShard]:
+    """Become the owner of all shards of an attempt.
+
+    A shard whose lock cannot be had is left behind, a damaged one is set aside: their ranges
+    are missing then and are planned again. Doing this twice changes nothing.
+
+    Returns:
+        The shards, largest first.
+
+    Raises:
+        StorageFull: The disk is full.
+        StorageUnavailable: The disk answers with an error.
+    """
+    taken = []
+    for path in shard_paths(folder):
+        beat()
+        try:
+            taken.append(take_shard(path, owner=owner, table=table))
+        except ShardDamaged:
+            set_aside(path)
+        except ShardLost:
+            continue  # locked, gone, or sealed by another assembler at this moment
+    return sorted(taken, key=lambda shard: (-shard.size_bytes, shard.path.name))
+
+
+def take_shard(path: Path, *, owner: str, table: str) -> TakenShard:
+    """Replace the owner row under the lock; a transaction that was killed is undone by SQLite.
+
+    Raises:
+        ShardBusy: The lock cannot be had in time.
+        ShardLost: The file is no whole shard.
+        StorageFull: The disk is full.
+        StorageUnavailable: The disk answers with an error.
+    """
+    with in_our_words(path):
+        connection = connect(path)
+        try:
+            with write_transaction(connection):
+                found = read_owner(connection)
+                if found is None or found[1] != boot_id():
+                    check_database(connection, table)
+                    check_counts(connection, table, add_up(read_rows(connection)).zooms)
+                replace_owner(connection, owner)
+                ranges = frozenset(range_numbers(connection))
+        finally:
+            connection.close()
+        return TakenShard(path, path.stat().st_size, ranges)
+
+
+def set_aside(path: Path) -> None:
+    """Give a damaged shard a name under which nobody looks for shards."""
+    with suppress(FileNotFoundError):  # another assembler was quicker
+        path.rename(path.with_name(f"{LOST_PREFIX}{path.name}"))
+
+
+def adopt_shards(
+    old_folder: Path, new_folder: Path, *, owner: str, table: str, beat: Callable[[], None]
+) -> list[TakenShard]:
+    """Move the shards of a failed attempt into the folder of the attempt that continues it.
+
+    Doing this twice is harmless: shards that moved already are reported again.
+
+    Returns:
+        Every shard in the new folder that can be read; those of the new attempt's own writers
+        are not taken, and naming their ranges does no harm.
+
+    Raises:
+        StorageFull: The disk is full.
+        StorageUnavailable: The disk answers with an error.
+    """
+    new_folder.mkdir(parents=True, exist_ok=True)
+    for taken in take_shards(old_folder, owner=owner, table=table, beat=beat):
+        taken.path.rename(new_folder / taken.path.name)
+    return [shard for path in shard_paths(new_folder) if (shard := _seen(path)) is not None]
+
+
+def _seen(path: Path) -> TakenShard | None:
+    try:
+        with in_our_words(path):
+            connection = connect(path)
+            try:
+                ranges = frozenset(range_numbers(connection))
+            finally:
+                connection.close()
+            return TakenShard(path, path.stat().st_size, ranges)
+    except ShardLost:
+        return None

@@ -1,0 +1,156 @@
+"""What an export's ledgers add up to, and the file that keeps it when the ledger is dropped."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+import orjson
+
+from app.domain.package_facts import TileColumnRun, ZoomCounts
+from app.package.durable_file import write_durably
+from app.package.ledger import LedgerRow
+from app.package.ownership import boot_id
+
+MAX_LISTED_RUNS: Final = 10_000
+"""Runs of missing or skipped tiles that a metadata file lists, at most, some 600 kB; the counts
+by zoom are always complete."""
+
+
+@dataclass(frozen=True, slots=True)
+class TileList:
+    """Tiles as runs, as many as are listed.
+
+    Attributes:
+        runs: In export order.
+        more: Tiles that are not listed, count.
+    """
+
+    runs: tuple[TileColumnRun, ...]
+    more: int
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What became of all tiles of an export.
+
+    Attributes:
+        zooms: Counts, ascending zooms.
+        missing: Tiles that the source does not have.
+        skipped: Unreadable tiles that were left out.
+        has_webp: Some tile is WebP.
+    """
+
+    zooms: tuple[ZoomCounts, ...]
+    missing: TileList
+    skipped: TileList
+    has_webp: bool
+
+    @property
+    def written(self) -> int:
+        """Tiles stored."""
+        return sum(counts.written for counts in self.zooms)
+
+
+def add_up(rows: Iterable[LedgerRow]) -> Totals:
+    """Add up ledger rows; each range comes once, in the order of range numbers."""
+    zooms: dict[int, ZoomCounts] = {}
+    missing, skipped = _Listing(), _Listing()
+    has_webp = False
+    for row in rows:
+        for counts in row.zooms:
+            zooms[counts.zoom] = _sum(zooms.get(counts.zoom), counts)
+        missing.add(row.missing)
+        skipped.add(row.skipped)
+        has_webp = has_webp or row.has_webp
+    return Totals(
+        zooms=tuple(zooms[zoom] for zoom in sorted(zooms)),
+        missing=missing.listed(),
+        skipped=skipped.listed(),
+        has_webp=has_webp,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SealedFacts:
+    """Everything that is true of a shard whose ledger is dropped; kept in a file beside it.
+
+    Attributes:
+        finished_at_ms: When the ledger was dropped, ms since 1970 UTC.
+        boot_id: The run of the kernel that dropped it.
+        totals: What the ledger added up to.
+    """
+
+    finished_at_ms: int
+    boot_id: str
+    totals: Totals
+
+    @classmethod
+    def now(cls, totals: Totals, now_ms: int) -> Self:
+        """The facts of a shard that is sealed at this moment."""
+        return cls(finished_at_ms=now_ms, boot_id=boot_id(), totals=totals)
+
+    @classmethod
+    def read(cls, path: Path) -> Self | None:
+        """Read the file, or None when it is not there."""
+        try:
+            fields = orjson.loads(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        totals = fields["totals"]
+        return cls(
+            finished_at_ms=fields["finished_at_ms"],
+            boot_id=fields["boot_id"],
+            totals=Totals(
+                zooms=tuple(ZoomCounts(**counts) for counts in totals["zooms"]),
+                missing=_tile_list(totals["missing"]),
+                skipped=_tile_list(totals["skipped"]),
+                has_webp=totals["has_webp"],
+            ),
+        )
+
+    def write(self, path: Path, *, owner: str) -> None:
+        """Keep the facts on disk; whole, or not at all."""
+        write_durably(path, orjson.dumps(asdict(self)), owner=owner)
+
+
+class _Listing:
+    """Joins runs across ranges and stops listing at MAX_LISTED_RUNS."""
+
+    def __init__(self) -> None:
+        self._runs: list[TileColumnRun] = []
+        self._more = 0
+
+    def add(self, runs: Iterable[TileColumnRun]) -> None:
+        for run in runs:
+            last = self._runs[-1] if self._runs else None
+            if last and _continues(last, run) and not self._more:
+                self._runs[-1] = TileColumnRun(run.zoom, run.column, last.min_row, run.max_row)
+            elif len(self._runs) < MAX_LISTED_RUNS:
+                self._runs.append(run)
+            else:
+                self._more += run.max_row - run.min_row + 1
+
+    def listed(self) -> TileList:
+        return TileList(tuple(self._runs), self._more)
+
+
+def _continues(last: TileColumnRun, run: TileColumnRun) -> bool:
+    return (last.zoom, last.column, last.max_row + 1) == (run.zoom, run.column, run.min_row)
+
+
+def _sum(before: ZoomCounts | None, counts: ZoomCounts) -> ZoomCounts:
+    if before is None:
+        return counts
+    return ZoomCounts(
+        zoom=counts.zoom,
+        expected=before.expected + counts.expected,
+        written=before.written + counts.written,
+        missing=before.missing + counts.missing,
+        skipped=before.skipped + counts.skipped,
+        tile_bytes=before.tile_bytes + counts.tile_bytes,
+    )
+
+
+def _tile_list(fields: dict[str, Any]) -> TileList:
+    return TileList(tuple(TileColumnRun(**run) for run in fields["runs"]), fields["more"])

@@ -1,0 +1,35 @@
+"""Telling a whole image from a broken one by its first and last bytes, without decoding."""
+
+from typing import Final
+
+JPEG_START: Final = b"\xff\xd8\xff"
+JPEG_END: Final = b"\xff\xd9"
+PNG_START: Final = b"\x89PNG\r\n\x1a\n"
+PNG_LAST_CHUNK: Final = b"IEND"
+WEBP_HEADER_BYTES: Final = 12
+SHORTEST_IMAGE_BYTES: Final = 26  # a lossless WebP of one pixel; PNG and JPEG need more
+
+
+def flaw_of(image: bytes) -> str | None:
+    """Say what is wrong with the bytes of a tile, or None for a JPEG, PNG or WebP that is whole.
+
+    Bytes after the end of an image are allowed, as decoders allow them.
+
+    >>> flaw_of(b"")
+    'it is empty'
+    >>> flaw_of(b"<html>not found</html>.....")
+    'it is no JPEG, PNG or WebP'
+    """
+    if image.startswith(JPEG_START):
+        # The coded data of a JPEG escapes 0xFF, so its end marker stands at the end only.
+        return None if image.endswith(JPEG_END) or image.rfind(JPEG_END) > 0 else "it is cut short"
+    if not image:
+        return "it is empty"
+    if len(image) < SHORTEST_IMAGE_BYTES:
+        return f"it has only {len(image)} bytes"
+    if image.startswith(PNG_START):
+        return None if image.rfind(PNG_LAST_CHUNK) > 0 else "it is cut short"
+    if image.startswith(b"RIFF") and image[8:WEBP_HEADER_BYTES] == b"WEBP":
+        told = 8 + int.from_bytes(image[4:8], "little")
+        return None if len(image) >= told else "it is cut short"
+    return "it is no JPEG, PNG or WebP"

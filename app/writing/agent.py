@@ -1,0 +1,89 @@
+"""The one dispatcher of the work that the planner orders: ranges are written, packages assembled.
+
+Consumes:  tile-range-work, key export_id/lane; four side by side, one shard at a time
+Produces:  RangeWritten, RangeUnreadable, PackageAssembled and more to export-plans
+Delivery:  at least once; a range in the ledger is answered without reading, a published
+           package is read and told again
+Failures:  unreadable tiles and a full disk are reported to the planner, which decides
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+import structlog
+
+from app.domain.decision import NOTHING, Decision, Send
+from app.domain.inbox import InboxPosition
+from app.domain.records import AssemblePackage, RangeWritten, WriteRange
+from app.domain.topic_names import TILE_RANGE_WORK
+from app.kafka.edge import Edge
+from app.kafka.task_agent import TaskAgent, attach_handlers
+from app.writing.range_writer import RangeWriter
+
+log = structlog.get_logger(__name__)
+
+SIDE_BY_SIDE = 4
+"""Orders in hand: small exports pass a giant, whose ranges wait for one another."""
+
+
+class Assembler(Protocol):
+    """Makes packages; the assembly stage is the real one."""
+
+    async def assemble(self, order: AssemblePackage) -> Sequence[Send]:
+        """Make a small package now and return the report."""
+
+    def start(self, order: AssemblePackage) -> None:
+        """Make a package in the background."""
+
+
+def attach(
+    edge: Edge,
+    writer: RangeWriter,
+    assembler: Assembler,
+    *,
+    is_published: Callable[[str, str], Awaitable[bool]],
+) -> TaskAgent:
+    """Add the dispatcher to the worker's app.
+
+    Args:
+        edge: What the app's agents share.
+        writer: Writes ranges.
+        assembler: Makes packages.
+        is_published: Whether the package of (export, attempt) stands; then no shard is begun.
+    """
+
+    async def write(order: WriteRange, _position: InboxPosition) -> Decision:
+        if _too_late(order, edge.now_ms()):
+            return NOTHING
+        if not await is_published(order.export_id, order.attempt):
+            report = await writer.write(order)
+            if order.then_assemble is None or not isinstance(report.record, RangeWritten):
+                return Decision(sends=(report,))
+        if order.then_assemble is None:
+            return NOTHING  # of a finished attempt: its planner has forgotten it
+        return Decision(sends=tuple(await assembler.assemble(order.then_assemble)))
+
+    async def assemble(order: AssemblePackage, _position: InboxPosition) -> Decision:
+        if not _too_late(order, edge.now_ms()):
+            assembler.start(order)
+        return NOTHING
+
+    return attach_handlers(
+        edge,
+        inbox=TILE_RANGE_WORK,
+        handlers={WriteRange: write, AssemblePackage: assemble},
+        concurrency=SIDE_BY_SIDE,
+    )
+
+
+def _too_late(order: WriteRange | AssemblePackage, now_ms: int) -> bool:
+    """Whether the order's lease is over: the planner has sent it again, or will."""
+    late = now_ms > order.lease_until_ms
+    if late:
+        log.info(
+            "order_dropped",
+            export_id=order.export_id,
+            attempt=order.attempt,
+            late_ms=now_ms - order.lease_until_ms,
+        )
+    return late

@@ -1,0 +1,84 @@
+"""The shards that this process is filling: one for each attempt, one writer at a time."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from app.package.shard import Shard
+
+IDLE_SHARDS = 16
+"""Shards kept open between their ranges; each costs a file and up to 2 MB of cache."""
+
+AttemptKey = tuple[str, str]
+
+
+@dataclass(slots=True)
+class _Seat:
+    """Place of one attempt's shard; `users` wait for it or have it."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    shard: Shard | None = None
+    users: int = 0
+
+
+@dataclass(slots=True)
+class OpenShards:
+    """Hands out shards; all methods belong to the event loop, files are touched in threads.
+
+    Attributes:
+        owner: This process, unique per start, so that no two writers share a shard.
+        folder_of: The folder of an attempt.
+    """
+
+    owner: str
+    folder_of: Callable[[str, str], Path]
+    _seats: OrderedDict[AttemptKey, _Seat] = field(default_factory=OrderedDict)
+
+    @asynccontextmanager
+    async def borrow(self, export_id: str, attempt: str, table: str) -> AsyncIterator[Shard]:
+        """Give the attempt's shard to one caller at a time; it is made when there is none.
+
+        Whoever finds that the shard is lost calls `forget` and borrows again.
+        """
+        seat = self._seats.setdefault((export_id, attempt), _Seat())
+        seat.users += 1
+        try:
+            async with seat.lock:
+                if seat.shard is None:
+                    seat.shard = await asyncio.to_thread(
+                        Shard.create,
+                        self.folder_of(export_id, attempt),
+                        owner=self.owner,
+                        table=table,
+                    )
+                yield seat.shard
+        finally:
+            seat.users -= 1
+            if (export_id, attempt) in self._seats:
+                self._seats.move_to_end((export_id, attempt))
+            await self._close_idle()
+
+    async def forget(self, export_id: str, attempt: str) -> None:
+        """Close an attempt's shard; the file stays. The next to borrow gets a new one."""
+        seat = self._seats.get((export_id, attempt))
+        if seat is None:
+            return
+        async with seat.lock:
+            shard, seat.shard = seat.shard, None
+        if shard is not None:
+            await asyncio.to_thread(shard.close)
+        if not seat.users:
+            self._seats.pop((export_id, attempt), None)
+
+    async def close(self) -> None:
+        """Close every shard."""
+        for export_id, attempt in list(self._seats):
+            await self.forget(export_id, attempt)
+
+    async def _close_idle(self) -> None:
+        idle = [key for key, seat in self._seats.items() if not seat.users]
+        for key in idle[: max(0, len(self._seats) - IDLE_SHARDS)]:
+            await self.forget(*key)

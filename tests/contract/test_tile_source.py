@@ -1,0 +1,150 @@
+"""What every tile source must keep to, asked of the folder adapter and of the one in memory."""
+
+import io
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from app.domain.errors import SourceUnavailable
+from app.sources.folder import FolderTileSource
+from app.sources.image_bytes import flaw_of
+from app.sources.tile_source import Tile, TileSource
+
+
+class MemoryTileSource:
+    """Tiles in a mapping, for tests; anything but a whole image is unreadable."""
+
+    def __init__(self, images: Mapping[Tile, bytes]) -> None:
+        self.images = images
+
+    def read_many(self, tiles: Sequence[Tile]) -> list[bytes | None]:
+        found = [self.images.get(tile) for tile in tiles]
+        for (zoom, col, row), image in zip(tiles, found, strict=True):
+            if image is not None and (flaw := flaw_of(image)) is not None:
+                raise SourceUnavailable(f"tile {zoom}/{col}/{row} cannot be read: {flaw}")
+        return found
+
+
+def encoded(image_format: str, shade: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (256, 256), (shade, 90, 30)).save(buffer, image_format)
+    return buffer.getvalue()
+
+
+JPEG, PNG, WEBP = (encoded(name, 7) for name in ("JPEG", "PNG", "WEBP"))
+
+
+@pytest.fixture(params=["memory", "folder xyz", "folder tms"])
+def source_of(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> Callable[[Mapping[Tile, bytes]], TileSource]:
+    def build(images: Mapping[Tile, bytes]) -> TileSource:
+        if request.param == "memory":
+            return MemoryTileSource(images)
+        rows = request.param.removeprefix("folder ")
+        for (zoom, col, row), image in images.items():
+            stored = row if rows == "xyz" else 2**zoom - 1 - row
+            path = tmp_path / "layer" / str(zoom) / str(col) / f"{stored}.jpeg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(image)
+        (tmp_path / "layer").mkdir(exist_ok=True)
+        return FolderTileSource(tmp_path / "layer", rows=rows, extension="jpeg")
+
+    return build
+
+
+def test_tiles_come_in_the_order_asked_for_with_their_own_bytes(source_of):
+    images = {(3, col, row): encoded("JPEG", 16 * col + row) for col in (2, 5) for row in (0, 6)}
+    asked = [(3, 5, 6), (3, 2, 0), (3, 5, 0), (3, 2, 6)]
+    assert source_of(images).read_many(asked) == [images[tile] for tile in asked]
+
+
+def test_a_tile_that_is_not_there_is_none_and_no_error(source_of):
+    source = source_of({(2, 1, 1): JPEG})
+    assert source.read_many([(2, 1, 0), (2, 1, 1), (9, 300, 1)]) == [None, JPEG, None]
+
+
+def test_jpeg_png_and_webp_are_all_accepted_under_one_extension(source_of):
+    source = source_of({(2, 0, 0): JPEG, (2, 0, 1): PNG, (2, 0, 2): WEBP})
+    assert source.read_many([(2, 0, 0), (2, 0, 1), (2, 0, 2)]) == [JPEG, PNG, WEBP]
+
+
+def test_bytes_behind_the_end_of_an_image_are_kept(source_of):
+    source = source_of({(1, 0, 0): JPEG + b"padding"})
+    assert source.read_many([(1, 0, 0)]) == [JPEG + b"padding"]
+
+
+@pytest.mark.parametrize(
+    ("bad", "cause"),
+    [
+        (b"", "empty"),
+        (b"\xff\xd8\xff", "cut short"),
+        (JPEG[:-40], "cut short"),
+        (PNG[:-20], "cut short"),
+        (WEBP[:-20], "cut short"),
+        (b"GIF89a", "6 bytes"),
+        (b"<html><body>Service Unavailable</body></html>", "no JPEG"),
+    ],
+)
+def test_a_bad_image_is_an_error_that_names_tile_and_cause(source_of, bad, cause):
+    source = source_of({(4, 9, 3): bad, (4, 9, 4): JPEG})
+    with pytest.raises(SourceUnavailable, match=rf"4/9/3.*{cause}"):
+        source.read_many([(4, 9, 4), (4, 9, 3)])
+
+
+def test_nothing_asked_for_is_nothing_read(source_of):
+    assert source_of({}).read_many([]) == []
+
+
+def test_many_threads_may_read_at_once(source_of):
+    images = {(6, col, row): encoded("PNG", 8 * col + row) for col in range(8) for row in range(8)}
+    source = source_of(images)
+    start = threading.Barrier(4)
+
+    def read(_: int) -> list[bytes | None]:
+        start.wait(timeout=10)
+        return source.read_many(list(images))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(read, range(4))) == [list(images.values())] * 4
+
+
+class TestFolder:
+    def test_a_root_that_vanished_is_an_error_not_a_layer_without_tiles(self, tmp_path):
+        source = FolderTileSource(tmp_path / "unmounted")
+        with pytest.raises(SourceUnavailable, match=r"0/1/0.*unmounted is not there"):
+            source.read_many([(0, 1, 0)])
+
+    def test_a_folder_in_the_place_of_a_tile_is_an_error(self, tmp_path):
+        (tmp_path / "0" / "1" / "0.jpeg").mkdir(parents=True)
+        with pytest.raises(SourceUnavailable, match="0/1/0"):
+            FolderTileSource(tmp_path).read_many([(0, 1, 0)])
+
+    def test_a_pipe_in_the_place_of_a_tile_does_not_hang_the_reader(self, tmp_path):
+        (tmp_path / "0" / "1").mkdir(parents=True)
+        os.mkfifo(tmp_path / "0" / "1" / "0.jpeg")
+        with pytest.raises(SourceUnavailable, match=r"0/1/0.*empty"):
+            FolderTileSource(tmp_path).read_many([(0, 1, 0)])
+
+    def test_a_file_far_too_large_for_a_tile_is_an_error_and_is_not_read(self, tmp_path):
+        path = tmp_path / "0" / "1" / "0.jpeg"
+        path.parent.mkdir(parents=True)
+        with path.open("wb") as file:
+            file.truncate(1 << 40)
+        with pytest.raises(SourceUnavailable, match=r"0/1/0.*limit"):
+            FolderTileSource(tmp_path).read_many([(0, 1, 0)])
+
+    def test_open_files_are_closed_again(self, tmp_path):
+        path = tmp_path / "0" / "1" / "0.jpeg"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(JPEG)
+        before = len(os.listdir("/proc/self/fd"))
+        source = FolderTileSource(tmp_path)
+        for _ in range(50):
+            source.read_many([(0, 1, 0), (0, 0, 0)])
+        assert len(os.listdir("/proc/self/fd")) == before
