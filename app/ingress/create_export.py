@@ -1,0 +1,120 @@
+"""The use case behind `POST /create`: judge, publish, and wait a little for the verdict."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from typing import Any
+
+from app.catalogue.port import Catalogue
+from app.domain.errors import UnknownLayer
+from app.domain.judgement import Judgement, RequestLimits, check_plain_fields, judge
+from app.domain.records import ExportFinished, ExportRequested
+from app.domain.result import result_body
+from app.ingress.accepted_requests import AcceptedRequests
+from app.ingress.request_body import parse_create_request
+from app.ingress.view import IngressView, RequestSeen
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Status and JSON body of an answer."""
+
+    status: int
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportDesk:
+    """Takes requests in.
+
+    Attributes:
+        catalogue: Where layers are found.
+        accepted: The way into `export-requests`.
+        view: What registrar and completion say.
+        limits: How much one request may ask for.
+        verdict_wait_s: How long an answer waits for the registrar, seconds.
+        now_ms: The clock, ms since 1970 UTC.
+    """
+
+    catalogue: Catalogue
+    accepted: AcceptedRequests
+    view: IngressView
+    limits: RequestLimits
+    verdict_wait_s: float
+    now_ms: Callable[[], int]
+
+    async def create(self, body: bytes, request_id: str) -> Answer:
+        """Take one request in.
+
+        Whatever the body and the layer's record decide is refused before anything is published.
+
+        Args:
+            body: As the caller sent it.
+            request_id: The id that the request gets, a uuid.
+
+        Raises:
+            InvalidRequest: The body or what it asks of this layer is wrong.
+            UnknownLayer: The catalogue has no such layer.
+            TemporaryFailure: Catalogue or broker are out of reach; nothing was accepted.
+        """
+        asked = await asyncio.to_thread(self._parse, body, request_id)
+        layer = await self.catalogue.find(asked.layer_id)
+        if layer is None:
+            raise UnknownLayer(f"dbId is {asked.layer_id}; the catalogue has no such layer")
+        judgement = await asyncio.to_thread(judge, asked, layer, self.limits)
+        await self.accepted.accept(asked)
+        return await self._answer(asked, judgement)
+
+    def _parse(self, body: bytes, request_id: str) -> ExportRequested:
+        asked = parse_create_request(body, request_id=request_id, at_ms=self.now_ms())
+        # Before the catalogue is asked: a wrong field is a 400 for unknown layers too.
+        check_plain_fields(asked, self.limits)
+        return asked
+
+    async def _answer(self, asked: ExportRequested, judgement: Judgement) -> Answer:
+        clock = asyncio.get_running_loop().time
+        deadline_s = clock() + self.verdict_wait_s
+        seen = await self.view.wait_for(
+            asked.request_id, lambda: self.view.verdict(asked.request_id), self.verdict_wait_s
+        )
+        if seen is not None and seen.verdict == "Refused":
+            return Answer(seen.http_status, {"message": seen.reason})
+        subject = self.view.answering(asked.request_id)
+        finished = await self.view.wait_for(
+            subject,
+            lambda: self.view.result(subject),
+            deadline_s - clock() if seen is not None and self._is_finished(seen) else 0,
+        )
+        if finished is not None and finished.success:
+            return _completed(finished, asked, judgement)
+        return Answer(
+            HTTPStatus.OK,
+            {
+                "status": self.view.running_status(subject),
+                "requestId": subject,
+                "id": subject,
+                "taskIds": [subject],
+                "isDuplicated": seen is not None and seen.verdict in ("Joined", "Repeated"),
+                "zoom": judgement.max_zoom,
+            },
+        )
+
+    def _is_finished(self, seen: RequestSeen) -> bool:
+        """Whether a result is on its way that the answer should hold."""
+        if seen.verdict == "Cached":
+            return True
+        export = self.view.export(seen.export_id)
+        return seen.verdict == "Repeated" and export is not None and export.state == "Completed"
+
+
+def _completed(finished: ExportFinished, asked: ExportRequested, judgement: Judgement) -> Answer:
+    """The whole result, echoing what this caller asked for."""
+    body = result_body(
+        replace(
+            finished,
+            bbox_json=asked.bbox_json,
+            target_resolution_deg=judgement.target_resolution_deg,
+        )
+    )
+    return Answer(HTTPStatus.OK, body | {"id": finished.request_id, "zoom": judgement.max_zoom})

@@ -1,0 +1,34 @@
+"""What the ingress needs from its surroundings."""
+
+from pathlib import Path
+from typing import Protocol
+
+from app.domain.records import ExportRequested
+
+
+class RequestPublisher(Protocol):
+    """The way of a request into `export-requests`."""
+
+    async def publish(self, asked: ExportRequested) -> None:
+        """Send a request and wait until the broker keeps it.
+
+        Raises:
+            TemporaryFailure: The broker did not acknowledge it in time.
+        """
+        ...
+
+
+class Readiness(Protocol):
+    """Whether this ingress can do its work now."""
+
+    async def problems(self) -> list[str]:
+        """Say what is missing, for operators; an empty list: ready."""
+        ...
+
+
+class PackageFiles(Protocol):
+    """The finished files of exports, as the artifact store keeps them."""
+
+    def package_path(self, export_id: str, attempt: str, name: str) -> Path | None:
+        """Find one file; None: there is none. It blocks, call it in a thread."""
+        ...

@@ -1,0 +1,113 @@
+"""Every status that the OpenAPI document promises is really produced, and no other."""
+
+from uuid import uuid4
+
+import orjson
+
+from app.ingress.openapi import documented_statuses
+
+EXPORT_ID = "e" * 64
+ATTEMPT = "1795404000000-17"
+DOWNLOAD = "/downloads/{export_id}/{attempt}/{name}"
+
+
+class Tried:
+    """Sends requests and collects the statuses by route."""
+
+    def __init__(self, client) -> None:
+        self.client = client
+        self.seen: dict[tuple[str, str], set[int]] = {}
+
+    async def __call__(self, method: str, route: str, path: str, **options) -> int:
+        async with self.client.request(method, path, **options) as answer:
+            self.seen.setdefault((method, route), set()).add(answer.status)
+            if answer.status >= 400:
+                assert (await answer.json())["message"]
+            return answer.status
+
+
+async def test_each_documented_status_is_produced(
+    client, peer, say, settings, package, golden, eventually
+):
+    tried = Tried(client)
+
+    async def create(body: dict | bytes = golden) -> int:
+        data = body if isinstance(body, bytes) else orjson.dumps(body)
+        return await tried("POST", "/create", "/create", data=data)
+
+    await create()
+    await create({})
+    await create(golden | {"dbId": str(uuid4())})
+    await create(b" " * (settings.max_body_bytes + 1))
+    for status in (429, 507):
+        peer.script = lambda asked, status=status: [
+            say.progress(asked, "Refused", http_status=status, reason="full", export_id=None)
+        ]
+        await create()
+    known = peer.asked[0].request_id
+    await eventually(lambda: tried("GET", "/taskStatus/{id}", f"/taskStatus/{known}"))
+    await tried("GET", "/taskStatus/{id}", "/taskStatus/7")
+    await tried("GET", "/taskStatus/{id}", f"/taskStatus/{uuid4()}")
+
+    where = f"/downloads/{EXPORT_ID}/{ATTEMPT}/{package.name}"
+    for headers in (
+        {},
+        {"Range": "bytes=0-1"},
+        {"If-None-Match": "*"},
+        {"If-Match": '"x"'},
+        {"Range": "bytes=100000-"},
+    ):
+        await tried("GET", DOWNLOAD, where, headers=headers)
+    await tried("GET", DOWNLOAD, where + "x")
+    await tried("GET", "/layers", "/layers?bbox=34,31,35,32")
+    await tried("GET", "/layers", "/layers?bbox=here")
+    await tried("GET", "/livez", "/livez")
+    await tried("GET", "/readyz", "/readyz")
+
+    settings.catalogue_dir.rename(settings.data_dir / "elsewhere")
+    await create()
+    await tried("GET", "/layers", "/layers")
+
+    # Of a broker and a disk that are gone: test_broker_away.py, and a disk that hangs.
+    expected = documented_statuses()
+    expected["GET", "/readyz"] -= {503}
+    expected["GET", DOWNLOAD] -= {503}
+    assert tried.seen == expected
+
+
+async def test_unknown_paths_and_methods_are_told_as_json(unready_client):
+    for method, path, status in (
+        ("GET", "/", 404),
+        ("GET", "/nothing?x=1", 404),
+        ("POST", "/layers", 405),
+        ("DELETE", "/create", 405),
+        ("GET", "/create", 405),
+        ("PUT", "/taskStatus/7", 405),
+        ("BREW", "/livez", 405),
+    ):
+        async with unready_client.request(method, path) as answer:
+            assert (answer.status, answer.content_type) == (status, "application/json")
+            assert (await answer.json())["message"]
+            assert ("Allow" in answer.headers) == (status == 405)
+
+
+async def test_layers_are_told_without_their_source(unready_client, settings):
+    async with unready_client.get("/layers") as answer:
+        (layer,) = await answer.json()
+    assert layer["productId"] == "BLUE_MARBLE"
+    assert "source" not in layer
+    async with unready_client.get("/layers", params={"bbox": "50,50,60,60"}) as answer:
+        assert await answer.json() == []
+
+
+async def test_without_topics_the_ingress_lives_and_is_not_ready(unready_client):
+    async with unready_client.get("/livez") as answer:
+        assert answer.status == 200
+    async with unready_client.get("/readyz") as answer:
+        assert answer.status == 503
+        assert "export-requests is missing" in (await answer.json())["message"]
+
+
+async def test_the_document_is_served(unready_client):
+    async with unready_client.get("/openapi.json") as answer:
+        assert (await answer.json())["openapi"].startswith("3.1")

@@ -1,0 +1,198 @@
+"""Downloads of real files: ranges, validators, and addresses that must not work."""
+
+import asyncio
+import os
+from email.utils import formatdate
+from hashlib import sha256
+
+import pytest
+
+EXPORT_ID = "e" * 64
+ATTEMPT = "1795404000000-17"
+
+
+@pytest.fixture
+def client(unready_client):
+    """Downloads need neither topics nor a view."""
+    return unready_client
+
+
+@pytest.fixture
+def where(package) -> str:
+    return f"/downloads/{EXPORT_ID}/{ATTEMPT}/{package.name}"
+
+
+async def get(client, path: str, method: str = "GET", **headers: str):
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    async with client.request(method, path, headers=names) as answer:
+        return answer.status, answer.headers, await answer.read()
+
+
+async def test_a_package_comes_whole_with_its_sha256_as_etag(client, package, where):
+    status, headers, body = await get(client, where)
+    assert (status, body) == (200, package.read_bytes())
+    assert headers["ETag"] == f'"{sha256(body).hexdigest()}"'
+    assert headers["Content-Type"] == "application/geopackage+sqlite3"
+    assert headers["Content-Disposition"] == f'attachment; filename="{package.name}"'
+    assert headers["Accept-Ranges"] == "bytes"
+    assert headers["Content-Length"] == "100000"
+    assert "Last-Modified" in headers
+
+
+async def test_head_tells_the_same_without_the_bytes(client, where):
+    _, full, _ = await get(client, where)
+    status, headers, body = await get(client, where, "HEAD", Range="bytes=0-9")
+    assert (status, body) == (200, b"")
+    for name in ("ETag", "Content-Type", "Content-Length", "Content-Disposition"):
+        assert headers[name] == full[name]
+
+
+async def test_the_metadata_is_json(client, package, where):
+    path = where.removesuffix(".gpkg") + ".json"
+    status, headers, body = await get(client, path)
+    assert (status, headers["Content-Type"]) == (200, "application/json")
+    assert body == package.with_suffix(".json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("asked", "first", "last"),
+    [
+        ("bytes=0-0", 0, 0),
+        ("bytes=0-99", 0, 99),
+        ("bytes=99990-", 99_990, 99_999),
+        ("bytes=-10", 99_990, 99_999),
+        ("bytes=50-1000000", 50, 99_999),
+        ("bytes=-1000000", 0, 99_999),
+        ("BYTES=7-7", 7, 7),
+    ],
+)
+async def test_a_range_is_sent_as_it_was_asked(client, package, where, asked, first, last):
+    status, headers, body = await get(client, where, Range=asked)
+    assert (status, body) == (206, package.read_bytes()[first : last + 1])
+    assert headers["Content-Range"] == f"bytes {first}-{last}/100000"
+    assert headers["Content-Length"] == str(last + 1 - first)
+
+
+@pytest.mark.parametrize("asked", ["bytes=100000-", "bytes=100000-100001", "bytes=-0"])
+async def test_a_range_beyond_the_file_is_a_416(client, where, asked):
+    async with client.get(where, headers={"Range": asked}) as answer:
+        assert answer.status == 416
+        assert answer.headers["Content-Range"] == "bytes */100000"
+        assert "100000" in (await answer.json())["message"]
+
+
+@pytest.mark.parametrize(
+    "asked", ["bytes=9-5", "bytes=-", "bytes=a-b", "lines=0-1", "bytes=0-1,5-6", "", "bytes=²-"]
+)
+async def test_a_range_that_cannot_be_read_counts_as_none(client, where, asked):
+    status, _, body = await get(client, where, Range=asked)
+    assert (status, len(body)) == (200, 100_000)
+
+
+async def test_if_range_holds_for_the_same_bytes_only(client, package, where):
+    _, headers, _ = await get(client, where)
+    etag, modified = headers["ETag"], headers["Last-Modified"]
+    older = formatdate(package.stat().st_mtime - 86_400, usegmt=True)
+    for condition, expected in (
+        (etag, 206),
+        (modified, 206),
+        ('"another"', 200),
+        (f"W/{etag}", 200),
+        (older, 200),
+        ("nonsense", 200),
+    ):
+        status, _, _ = await get(client, where, Range="bytes=0-9", If_Range=condition)
+        assert status == expected, condition
+
+
+async def test_who_has_the_bytes_gets_a_304(client, package, where):
+    _, headers, _ = await get(client, where)
+    for condition in (headers["ETag"], f"W/{headers['ETag']}", f'"x", {headers["ETag"]}', "*"):
+        status, told, body = await get(client, where, If_None_Match=condition)
+        assert (status, body) == (304, b"")
+        assert told["ETag"] == headers["ETag"]
+    assert (await get(client, where, If_None_Match='"x"'))[0] == 200
+    assert (await get(client, where, If_Modified_Since=headers["Last-Modified"]))[0] == 304
+    later = formatdate(package.stat().st_mtime - 86_400, usegmt=True)
+    assert (await get(client, where, If_Modified_Since=later))[0] == 200
+
+
+async def test_if_match_of_other_bytes_is_a_412(client, where):
+    _, headers, _ = await get(client, where)
+    assert (await get(client, where, If_Match=headers["ETag"]))[0] == 200
+    assert (await get(client, where, If_Match='"another"'))[0] == 412
+
+
+async def test_headers_that_are_no_ascii_do_no_harm(client, where):
+    assert (await get(client, where, X_Odd="\udcff\udcfe", Range="bytes=0-1"))[0] == 206
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"{EXPORT_ID}/{ATTEMPT}/nothing.gpkg",
+        f"{'f' * 64}/{ATTEMPT}/x.gpkg",
+        f"{EXPORT_ID}/{ATTEMPT}/",
+        f"{EXPORT_ID}/{ATTEMPT}",
+        f"{EXPORT_ID}/{ATTEMPT}/secret",
+        f"{EXPORT_ID}/{ATTEMPT}/.secret.gpkg",
+        f"{EXPORT_ID}/{ATTEMPT}/shard.sqlite",
+        f"{EXPORT_ID}/{ATTEMPT}/..%2f..%2f..%2fsecret.json",
+        f"{EXPORT_ID}/{ATTEMPT}/%2e%2e%2f%2e%2e%2f%2e%2e%2fsecret.json",
+        f"{EXPORT_ID}/{ATTEMPT}/..%5c..%5csecret.json",
+        f"{EXPORT_ID}/{ATTEMPT}/..\\..\\secret.json",
+        f"{EXPORT_ID}/{ATTEMPT}/%252e%252e%252fsecret.json",
+        f"{EXPORT_ID}/{ATTEMPT}/secret.json%00.gpkg",
+        f"{EXPORT_ID}/{ATTEMPT}/%00.gpkg",
+        f"{EXPORT_ID}/{ATTEMPT}/a%0d%0aSet-Cookie:x.gpkg",
+        f"{EXPORT_ID}/../../secret.json",
+        f"{EXPORT_ID}/..%2f../secret.json",
+        f"{EXPORT_ID}/%2e%2e/secret.json",
+        "..%2f..%2f..%2fetc/passwd/x.json",
+        "%2e%2e/%2e%2e/secret.json",
+        "../../secret.json",
+        "..;/..;/secret.json",
+        "%2fetc/1-1/passwd.json",
+        "%c0%ae%c0%ae/1-1/secret.json",
+        f"{EXPORT_ID.upper()}/{ATTEMPT}/x.gpkg",
+        f"{EXPORT_ID}/{ATTEMPT}/{'a' * 5000}.gpkg",
+    ],
+)
+async def test_no_address_leads_out_of_the_store(client, settings, package, port, path):
+    (settings.data_dir / "secret.json").write_text("secret")
+    (settings.exports_dir / "secret.json").write_text("secret")
+    (package.parent / ".secret.gpkg").write_text("secret")
+    (package.parent / "secret").write_text("secret")
+    (package.parent / "shard.sqlite").write_text("secret")
+    # By hand: clients tidy an address up before they send it.
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        head = f"GET /downloads/{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        writer.write(head.encode())
+        async with asyncio.timeout(5):
+            answer = await reader.read()
+    finally:
+        writer.close()
+        await writer.wait_closed()
+    assert answer.split()[1] == b"404"
+    assert b'{"message":' in answer
+    assert b"\r\n\r\nsecret" not in answer
+
+
+async def test_a_download_goes_on_after_the_file_is_unlinked(client, package, where):
+    package.write_bytes(os.urandom(30_000_000))
+    whole = sha256(package.read_bytes()).hexdigest()
+    async with client.get(where) as answer:
+        digest = sha256(await answer.content.readexactly(1000))
+        package.unlink()
+        async for chunk in answer.content.iter_any():
+            digest.update(chunk)
+    assert digest.hexdigest() == whole
+    assert (await get(client, where))[0] == 404
+
+
+async def test_without_its_metadata_a_package_has_another_validator(client, package, where):
+    package.with_suffix(".json").unlink()
+    status, headers, _ = await get(client, where)
+    assert status == 200
+    assert headers["ETag"].startswith('"')
