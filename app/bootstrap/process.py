@@ -1,0 +1,133 @@
+"""What the processes of the service have in common: signals, logs, and the Faust surroundings."""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+
+from app.kafka.codec import Codec
+from app.kafka.edge import Edge
+from app.kafka.faust_app import AppPlace, ServiceApp
+from app.kafka.topics import PARTITIONS, Topics
+from app.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+EXIT_AT_ONCE = 130
+"""Exit status after a second signal: the first one's orderly end was not awaited."""
+
+
+def run_until_stopped(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    """Run a process: SIGTERM and SIGINT set its stop event, a second one ends it at once."""
+    _write_logs_as_json()
+    asyncio.run(_with_signals(main))
+
+
+async def _with_signals(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    stop = asyncio.Event()
+
+    def on_signal() -> None:
+        if stop.is_set():
+            os._exit(EXIT_AT_ONCE)
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    await main(stop)
+
+
+async def run_faust(
+    faust_app: ServiceApp,
+    stop: asyncio.Event,
+    *,
+    before_stop: Callable[[], Awaitable[None]] | None = None,
+) -> None:
+    """Run a Faust app until `stop`; its handlers in progress end first, then it commits.
+
+    Args:
+        faust_app: The app, not started.
+        stop: Ends it.
+        before_stop: Awaited while the app can still send.
+    """
+    await faust_app.start()
+    log.info(
+        "started", app=faust_app.conf.id, instance_id=faust_app.conf.consumer_group_instance_id
+    )
+    await stop.wait()
+    log.info("stopping", app=faust_app.conf.id)
+    if before_stop is not None:
+        await before_stop()
+    await faust_app.stop()
+    log.info("stopped", app=faust_app.conf.id)
+
+
+def place_of(settings: Settings, name: str) -> AppPlace:
+    """Say where a Faust app of this process runs."""
+    return AppPlace(
+        brokers=bootstrap_of(settings).split(","),
+        datadir=run_folder(settings, name) / "faust",
+        partitions=PARTITIONS,
+        prefix=settings.topic_prefix,
+        instance_id=settings.instance_id,
+        embedded=settings.embedded,
+    )
+
+
+def edge_of(settings: Settings, faust_app: ServiceApp, name: str) -> Edge:
+    """Build what the agents of an app share."""
+    return Edge(
+        faust_app,
+        codec=Codec.from_folder(),
+        topic_name=Topics(settings.topic_prefix).name,
+        run_folder=run_folder(settings, name),
+    )
+
+
+def run_folder(settings: Settings, name: str) -> Any:
+    """Folder of this process alone, below the data folder; made if missing."""
+    folder = settings.data_dir / "run" / (settings.instance_id or name)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def bootstrap_of(settings: Settings) -> str:
+    """The broker's address; the command line has refused to start without one."""
+    if settings.broker is None:
+        raise ValueError("EXPORT_BROKER is not set")
+    return settings.broker
+
+
+def _write_logs_as_json() -> None:
+    """One JSON line an event on stderr; libraries speak up from warnings on."""
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[
+            *shared,
+            structlog.processors.dict_tracebacks,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processor=structlog.processors.JSONRenderer(),
+            foreign_pre_chain=[
+                *shared,
+                structlog.stdlib.add_logger_name,
+                structlog.processors.format_exc_info,
+            ],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)

@@ -1,0 +1,89 @@
+"""The worker process: admission, tile writer and assembler in one Faust app without tables."""
+
+import asyncio
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import app.admission.agent
+import app.writing.agent
+from app.admission.admit import Admission
+from app.assembly.assembler import Assembler
+from app.bootstrap.process import edge_of, place_of, run_faust, run_until_stopped
+from app.catalogue.folder import FolderCatalogue
+from app.domain.judgement import RequestLimits
+from app.kafka.faust_app import ServiceApp, build_worker_app
+from app.settings import Settings
+from app.sources.opening import open_source
+from app.store.artifact_store import ArtifactStore
+from app.writing.open_shards import OpenShards
+from app.writing.range_writer import RangeWriter
+
+DRAIN_S = 15.0
+"""How long assemblies may go on after the order to stop; then their lease heals them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A worker's app, and what has to be closed after it."""
+
+    faust_app: ServiceApp
+    shards: OpenShards
+    assembler: Assembler
+
+
+def run(settings: Settings) -> None:
+    """Run a worker until it is asked to stop."""
+
+    async def main(stop: asyncio.Event) -> None:
+        worker = build(settings)
+        await run_faust(worker.faust_app, stop, before_stop=lambda: worker.assembler.drain(DRAIN_S))
+        await worker.shards.close()
+
+    run_until_stopped(main)
+
+
+def build(settings: Settings) -> Worker:
+    """Build the app with its stages, not started."""
+    faust_app = build_worker_app(place_of(settings, "worker"))
+    edge = edge_of(settings, faust_app, "worker")
+    store = ArtifactStore(settings.exports_dir)
+    owner = f"{settings.instance_id or 'worker'}-{uuid.uuid4().hex[:12]}"
+    shards = OpenShards(owner, store.attempt_folder)
+    roots = (settings.layers_dir, *settings.source_roots)
+    writer = RangeWriter(
+        shards,
+        open_source=partial(open_source, allowed_roots=roots),
+        executor=ThreadPoolExecutor(app.writing.agent.SIDE_BY_SIDE, "write"),
+        now_ms=edge.now_ms,
+    )
+    assembler = Assembler(
+        folder_of=store.attempt_folder,
+        close_shard=shards.forget,
+        outbox=edge.outbox,
+        executor=ThreadPoolExecutor(2, "assemble"),
+        owner=owner,
+        now_ms=edge.now_ms,
+    )
+    app.writing.agent.attach(
+        edge,
+        writer,
+        assembler,
+        is_published=partial(_is_published, store),
+    )
+    app.admission.agent.attach(
+        edge,
+        Admission(
+            catalogue=FolderCatalogue(settings.catalogue_dir),
+            store=store,
+            limits=RequestLimits(max_vertices=settings.max_vertices, max_tiles=settings.max_tiles),
+            now_ms=edge.now_ms,
+            catalogue_timeout_s=settings.catalogue_timeout_s,
+        ),
+    )
+    return Worker(faust_app, shards, assembler)
+
+
+async def _is_published(store: ArtifactStore, export_id: str, attempt: str) -> bool:
+    return attempt in await asyncio.to_thread(store.finished_attempts, export_id)

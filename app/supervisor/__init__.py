@@ -1,0 +1,1 @@
+"""One machine's processes: embedded broker, ingress, coordinator and workers. See supervise.py."""

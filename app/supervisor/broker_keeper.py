@@ -1,0 +1,122 @@
+"""The embedded broker under the supervisor: started, started again on the same port, stopped."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from app.kafka.embedded_broker import BrokerUnavailable, EmbeddedBroker
+from app.supervisor.child import Backoff, describe_status, rotate_log
+
+LOOK_EVERY_S: Final = 0.1
+
+# Where the kernel cannot end the broker with its parent (macOS), a shell does: its standard input
+# is the supervisor's pipe, which ends when the supervisor does.
+_GUARD: Final = 'read -r _; kill -TERM "$1" 2>/dev/null'
+
+
+class BrokerKeeper:
+    """Keeps one embedded broker running; its address never changes while it does."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        say: Callable[[str], None],
+        *,
+        parent_pipe: int,
+        backoff: Backoff | None = None,
+        guarded: bool = sys.platform != "linux",
+    ) -> None:
+        """Plan it; `start` starts it.
+
+        Args:
+            data_dir: Folder of the broker's data.
+            say: Where to tell the person what happens.
+            parent_pipe: Reading end of the supervisor's pipe, for the guard.
+            backoff: Pauses between restarts.
+            guarded: Start a guard process that ends the broker when the supervisor dies.
+        """
+        self._broker = EmbeddedBroker(data_dir)
+        self._say = say
+        self._parent_pipe = parent_pipe
+        self._backoff = backoff or Backoff()
+        self._guarded = guarded
+        self._guard: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> str:
+        """Bootstrap address for clients."""
+        return self._broker.address
+
+    @property
+    def process_id(self) -> int | None:
+        """Of the broker; None while it does not run."""
+        return self._broker.pid
+
+    async def start(self) -> None:
+        """Start the broker and wait until it answers.
+
+        Raises:
+            BrokerUnavailable: No wheel for this platform, or it does not start.
+        """
+        rotate_log(self._broker.log_file)
+        await self._start()
+
+    async def keep_running(self) -> None:
+        """Start the broker again whenever it ends; for ever, until cancelled."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        pause_s = None
+        while True:
+            await self._until_ended()
+            pause_s = self._backoff.next_pause_s(pause_s, loop.time() - began)
+            status = self._broker.exit_code()
+            ended = "does not run" if status is None else describe_status(status)
+            self._say(
+                f"broker {ended}; starting it again in {pause_s:g} s (see {self._broker.log_file})"
+            )
+            await asyncio.sleep(pause_s)
+            began = loop.time()
+            await self._start_again()
+
+    async def stop(self) -> None:
+        """Stop the broker; SIGTERM saves everything."""
+        await asyncio.to_thread(self._broker.stop)
+        self._drop_guard()
+
+    async def _start(self) -> None:
+        # In this thread, the main one: on Linux the broker ends with the thread that started it.
+        self._broker.spawn()
+        self._renew_guard()
+        await asyncio.to_thread(self._broker.wait_until_ready)
+
+    async def _start_again(self) -> None:
+        """Start on the port that the children know; a failure is told and tried again later."""
+        self._broker.stop()
+        self._broker = EmbeddedBroker(self._broker.data_dir, self._broker.port)
+        try:
+            await self._start()
+        except BrokerUnavailable as error:
+            self._say(f"broker: {error}")
+
+    async def _until_ended(self) -> None:
+        # A thread that waits would hold the process's lock, which `stop` needs.
+        while self._broker.is_running():  # noqa: ASYNC110 -- the broker has no event to wait for
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    def _renew_guard(self) -> None:
+        self._drop_guard()
+        if self._guarded and self._broker.pid is not None:
+            self._guard = subprocess.Popen(  # noqa: S603 -- a fixed script and a number
+                ["/bin/sh", "-c", _GUARD, "broker-guard", str(self._broker.pid)],
+                stdin=self._parent_pipe,
+                start_new_session=True,
+            )
+
+    def _drop_guard(self) -> None:
+        if self._guard is not None:
+            self._guard.kill()
+            self._guard.wait()
+            self._guard = None

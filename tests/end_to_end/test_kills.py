@@ -1,0 +1,67 @@
+"""kill -9 in the middle of an export: it still ends, once, with the same tiles."""
+
+import asyncio
+import signal
+
+import pytest
+
+from app.demo import DEMO_LAYER_ID
+
+WHOLE_WORLD = 2 * (4**6 - 1) // 3
+"""Tiles of the demo layer: zooms 0 to 5."""
+
+
+async def begin(service, http, hooks, resolution=None):
+    """Ask for the whole demo layer and wait until tiles are being written."""
+    body = {"dbId": DEMO_LAYER_ID, "callbackURLs": [hooks.url]}
+    if resolution is not None:
+        body["minResolution"] = resolution
+    async with http.post(f"{service.url}/create", json=body) as answer:
+        assert answer.status == 200, await answer.text()
+        return (await answer.json())["requestId"]
+
+
+async def until_shards_grow(service, eventually):
+    exports = service.data_dir / "exports"
+    known = {path: path.stat().st_size for path in exports.rglob("*.part")}
+    await eventually(
+        lambda: any(
+            path.stat().st_size > known.get(path, 200_000) for path in exports.rglob("*.part")
+        ),
+        deadline_s=30,
+    )
+
+
+@pytest.mark.parametrize(
+    ("victim", "resolution"), [("worker", 0.703125), ("coordinator", 0.3515625)]
+)
+async def test_an_export_ends_once_with_the_same_tiles_although_a_process_is_killed(
+    service, http, hooks, eventually, tmp_path, read_results, read_package, victim, resolution
+):
+    request_id = await begin(service, http, hooks, resolution)
+    await until_shards_grow(service, eventually)
+    service.child(victim).send_signal(signal.SIGKILL)
+    result = await hooks.result(request_id)
+    assert result["success"], result
+    tiles = await read_package(http, result, tmp_path)
+    expected = WHOLE_WORLD if resolution > 0.7 else WHOLE_WORLD - 2
+    assert len(tiles) == expected
+    for (zoom, col, row), data in tiles.items():
+        assert data == service.layer_tile(zoom, col, row).read_bytes()
+    found = await asyncio.to_thread(read_results, service.broker)
+    assert len([body for body in found if body["requestId"] == request_id]) == 1
+
+
+async def test_a_second_start_goes_on_where_the_first_stopped(
+    http, hooks, eventually, tmp_path, start_service
+):
+    with start_service(tmp_path / "data", EXPORT_RANGE_BYTES="100000") as first:
+        request_id = await begin(first, http, hooks)
+        await until_shards_grow(first, eventually)
+    assert not hooks.calls
+    with start_service(tmp_path / "data", EXPORT_RANGE_BYTES="100000") as second:
+        result = await hooks.result(request_id)
+        assert result["success"], result
+        assert result["tiles"]["written"] == WHOLE_WORLD
+        async with http.get(f"{second.url}/taskStatus/{request_id}") as answer:
+            assert (await answer.json())["status"] == "Completed"
