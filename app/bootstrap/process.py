@@ -130,4 +130,6 @@ def _write_logs_as_json() -> None:
             ],
         )
     )
+    # On the handler, not on a logger: Faust and aiokafka give theirs levels of their own.
+    handler.setLevel(logging.WARNING)
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)

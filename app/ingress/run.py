@@ -26,6 +26,7 @@ log = structlog.get_logger(__name__)
 
 STOP_GRACE_S: Final = 2.0
 """How long requests under way may go on after the order to stop; downloads can be resumed."""
+CANCEL_AGAIN_S: Final = 1.0
 BACKLOG: Final = 512
 MAX_HEADER_BYTES: Final = 16_384
 
@@ -107,9 +108,15 @@ async def serving(
             yield background
     finally:
         for task in background:
-            task.cancel()
-        await asyncio.gather(*background, return_exceptions=True)
+            await _end(task)
         await requests.stop()
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    """Cancel until it ends: a consumer of aiokafka that is being stopped swallows a cancellation."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=CANCEL_AGAIN_S)
 
 
 @asynccontextmanager

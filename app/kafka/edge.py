@@ -130,8 +130,9 @@ class Handling:
         except asyncio.CancelledError:
             raise
         except PartitionLost:
-            log.exception("partition_lost", inbox=self.inbox, partition=position.partition)
+            log.error("partition_lost", inbox=self.inbox, partition=position.partition)  # noqa: TRY400 - expected after a freeze, no trace needed
             self._give_up(slot, position, blame=False)
+            return
         except BaseException:
             log.exception(
                 "handler_bug",
@@ -140,6 +141,7 @@ class Handling:
                 offset=position.offset,
             )
             self._give_up(slot, position, blame=True)
+            return
         if self.black_box is not None and slot is not None:
             self.black_box.put_down(slot, position)
 

@@ -52,6 +52,7 @@ class TaskAgent:
             )
             return
         decision = await handler(record, position)
+        assert not decision.stores, "a stage without tables has no rows to store"
         if decision.sends:
             await self.handling.until_delivered(
                 message, lambda: self.handling.edge.outbox.send_all(decision.sends)

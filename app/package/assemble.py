@@ -7,6 +7,7 @@ from typing import Any
 
 from app.domain.area import BoundingBox
 from app.domain.package_facts import PackageFacts, PackagePlan
+from app.package.connection import in_our_words
 from app.package.failures import ShardDamaged
 from app.package.merging import merge_shard
 from app.package.publishing import publish, read_published, remove_leftovers
@@ -79,6 +80,41 @@ def assemble(
         StorageFull: The disk is full.
         StorageUnavailable: The disk answers with an error.
     """
+    with in_our_words(folder / task.plan.package_name):
+        facts = _published_or_missing(folder, task, owner=owner, now_ms=now_ms, beat=beat)
+        if isinstance(facts, PackageFacts):
+            remove_leftovers(folder, task.plan.package_name)
+        return facts
+
+
+def missing_spans(
+    ledgers: Iterable[Iterable[int]], range_count: int
+) -> tuple[tuple[int, int], ...]:
+    """The ranges that no ledger holds.
+
+    >>> missing_spans([{0, 3}, {3, 4}], range_count=7)
+    ((1, 2), (5, 6))
+    """
+    held = set().union(*ledgers)
+    spans: list[tuple[int, int]] = []
+    for number in range(range_count):
+        if number in held:
+            continue
+        if spans and spans[-1][1] == number - 1:
+            spans[-1] = (spans[-1][0], number)
+        else:
+            spans.append((number, number))
+    return tuple(spans)
+
+
+def _published_or_missing(
+    folder: Path,
+    task: AssemblyTask,
+    *,
+    owner: str,
+    now_ms: Callable[[], int],
+    beat: Callable[[], None],
+) -> PackageFacts | MissingRanges:
     facts = read_published(folder, task.plan.package_name)
     if facts is None:
         sealed = find_sealed(folder, task.plan.table)
@@ -101,28 +137,7 @@ def assemble(
             owner=owner,
             beat=beat,
         )
-    remove_leftovers(folder, task.plan.package_name)
     return facts
-
-
-def missing_spans(
-    ledgers: Iterable[Iterable[int]], range_count: int
-) -> tuple[tuple[int, int], ...]:
-    """The ranges that no ledger holds.
-
-    >>> missing_spans([{0, 3}, {3, 4}], range_count=7)
-    ((1, 2), (5, 6))
-    """
-    held = set().union(*ledgers)
-    spans: list[tuple[int, int]] = []
-    for number in range(range_count):
-        if number in held:
-            continue
-        if spans and spans[-1][1] == number - 1:
-            spans[-1] = (spans[-1][0], number)
-        else:
-            spans.append((number, number))
-    return tuple(spans)
 
 
 def _combine(

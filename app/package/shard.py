@@ -21,6 +21,10 @@ OWNER_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 TileRow = tuple[int, int, int, bytes]
 """Zoom, column, row and image of a tile to store."""
 
+PAGE_SIZE_BYTES: Final = 4096
+"""Tiles of 12 kB fill such pages best: 6 % go unused. With 8192 it is 11 %, for a quarter less of
+processor time; with 65536 it is 13 %, for half of it."""
+
 ROWS_PER_STATEMENT: Final = 64
 """SQLite works without the interpreter's lock within a statement only: with single rows the
 reading thread and the inserting one hand it back and forth at every tile and lose a fifth."""
@@ -68,7 +72,7 @@ class Shard:
             connection = connect(temporary, mode="rwc")
             try:
                 for setting in (
-                    "page_size = 4096",
+                    f"page_size = {PAGE_SIZE_BYTES}",
                     f"application_id = {APPLICATION_ID}",
                     f"user_version = {USER_VERSION}",
                 ):

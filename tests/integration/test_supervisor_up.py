@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.demo import DEMO_LAYER_ID
+from app.supervisor.supervise import choose_port
 
 EXPORT = (sys.executable, "-m", "app")
 
@@ -28,9 +29,9 @@ class Up:
         return self.process.wait(60)
 
 
-def start(data_dir: Path) -> Up:
+def start(data_dir: Path, port: int) -> Up:
     process = subprocess.Popen(
-        [*EXPORT, "up", "--port", "0", "--data-dir", str(data_dir)],
+        [*EXPORT, "up", "--port", str(port), "--data-dir", str(data_dir)],
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -47,9 +48,11 @@ def start(data_dir: Path) -> Up:
 @pytest.fixture
 def up(tmp_path):
     started: list[Up] = []
+    # The same one at both starts: links that were given away name it.
+    port = choose_port("127.0.0.1", 0)
 
     def begin() -> Up:
-        started.append(start(tmp_path / "data"))
+        started.append(start(tmp_path / "data", port))
         return started[-1]
 
     yield begin

@@ -28,6 +28,7 @@ from app.kafka.producer import RecordProducer
 from app.kafka.topic_view import TopicView, ViewedRecord
 from app.kafka.topics import EXPORT_REQUESTS, Topics
 from app.settings import Settings
+from app.store.artifact_store import ArtifactStore
 
 LAYER_ID = "0c3e455f-4aeb-4258-982d-f7773469a92d"
 LAYER = {
@@ -49,17 +50,6 @@ GOLDEN = {
 ATTEMPT = "1795404000000-17"
 NAME = "BLUE_MARBLE_1.0_z14_0123456789ab_1795404000000-17"
 EXPORT_ID = "e" * 64
-
-
-@dataclass(frozen=True)
-class ExportFolder:
-    """A store that trusts its callers: what must not be read, the ingress has to refuse itself."""
-
-    root: Path
-
-    def package_path(self, export_id: str, attempt: str, name: str) -> Path | None:
-        path = self.root / export_id / attempt / name
-        return path if path.is_file() else None
 
 
 Script = Callable[[ExportRequested], list[Send]]
@@ -232,7 +222,7 @@ def package(settings: Settings) -> Path:
 @asynccontextmanager
 async def serve(settings: Settings, broker: str) -> AsyncIterator[aiohttp.ClientSession]:
     catalogue = FolderCatalogue(settings.catalogue_dir)
-    files = ExportFolder(settings.exports_dir)
+    files = ArtifactStore(settings.exports_dir)
     async with (
         serving(settings, bootstrap=broker, catalogue=catalogue, files=files),
         aiohttp.ClientSession(settings.base_url) as client,
@@ -262,9 +252,9 @@ def ingress_of():
 
 
 @pytest.fixture
-def export_folder(settings: Settings) -> ExportFolder:
+def export_folder(settings: Settings) -> ArtifactStore:
     """The store that the ingress reads."""
-    return ExportFolder(settings.exports_dir)
+    return ArtifactStore(settings.exports_dir)
 
 
 @pytest.fixture

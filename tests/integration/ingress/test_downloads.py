@@ -191,8 +191,13 @@ async def test_a_download_goes_on_after_the_file_is_unlinked(client, package, wh
     assert (await get(client, where))[0] == 404
 
 
-async def test_without_its_metadata_a_package_has_another_validator(client, package, where):
+async def test_without_its_metadata_a_package_is_not_offered(client, package, where):
     package.with_suffix(".json").unlink()
+    assert (await get(client, where))[0] == 404
+
+
+async def test_metadata_that_cannot_be_read_means_another_validator(client, package, where):
+    package.with_suffix(".json").write_text("{")
     status, headers, _ = await get(client, where)
     assert status == 200
-    assert headers["ETag"].startswith('"')
+    assert headers["ETag"] != f'"{sha256(package.read_bytes()).hexdigest()}"'

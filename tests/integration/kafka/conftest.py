@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -34,7 +34,7 @@ class Bench:
     def __init__(self, broker: str, topics: Any, stage: Any) -> None:
         self.broker, self.topics, self.codec = broker, topics, stage.JsonCodec()
 
-    async def __aenter__(self) -> "Bench":
+    async def __aenter__(self) -> Self:
         self.producer = AIOKafkaProducer(bootstrap_servers=self.broker, acks="all")
         await self.producer.start()
         return self
@@ -101,7 +101,11 @@ class Workers:
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=Path(__file__).parents[3],
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "PYTHONUNBUFFERED": "1"},
+            env={
+                **os.environ,
+                "PYTHONPATH": str(Path(__file__).parents[3]),
+                "PYTHONUNBUFFERED": "1",
+            },
         )
         output.close()
         self.running.append(worker)
@@ -134,3 +138,15 @@ def workers(broker: str, topic_prefix: str, tmp_path: Path) -> Iterator[Workers]
 async def bench(broker: str, topics: Any, stage: Any) -> Any:
     async with Bench(broker, topics, stage) as bench:
         yield bench
+
+
+@pytest.fixture
+def make_workers() -> type[Workers]:
+    """For tests with a broker of their own."""
+    return Workers
+
+
+@pytest.fixture
+def make_bench() -> type[Bench]:
+    """For tests with a broker of their own."""
+    return Bench

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from app.domain.decision import NOTHING, Decision, Send, Store
 from app.domain.errors import InvalidRecord
@@ -59,7 +59,7 @@ class Note:
 
 
 class JsonCodec:
-    kinds = {kind.__name__: kind for kind in (Written, Copied, Note, Tick)}
+    kinds: ClassVar = {kind.__name__: kind for kind in (Written, Copied, Note, Tick)}
 
     def encode(self, record: Any) -> bytes:
         return json.dumps([type(record).__name__, asdict(record)]).encode()
@@ -82,6 +82,7 @@ class Notebook:
         self.log = note or (lambda *_: None)
 
     def load(self, table: str, key: str, row: Any) -> None:
+        assert table == self.table
         self.notes[key] = row
 
     def decide(self, record: Any, position: InboxPosition) -> Decision:
@@ -131,7 +132,7 @@ class Running:
     agents: list[OwnerAgent]
     exits: list[int]
 
-    async def __aenter__(self) -> "Running":
+    async def __aenter__(self) -> Self:
         await self.app.start()
         return self
 
@@ -245,7 +246,7 @@ async def main(broker: str, prefix: str, instance: str, folder: Path, kind: str)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     note("boot")
     async with running:
-        while not running.app.is_ready():
+        while not running.app.is_ready():  # noqa: ASYNC110 - Faust has no event for it
             await asyncio.sleep(0.02)
         note("ready")
         await stop.wait()

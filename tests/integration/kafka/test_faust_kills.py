@@ -2,7 +2,12 @@
 
 import asyncio
 import random
+from pathlib import Path
 from typing import Any
+
+from app.kafka.embedded_broker import EmbeddedBroker
+from app.kafka.topic_admin import create_topics
+from app.kafka.topics import Topics
 
 NOTES = 240
 INSTANCES = ("one", "two", "three")
@@ -26,7 +31,7 @@ async def test_no_record_is_lost_when_owners_of_tables_are_killed_again_and_agai
         full = {copy.key for copy in await bench.copied() if copy.texts == ("first", "second")}
         return len(full) == NOTES
 
-    await eventually(all_copied, deadline_s=30)
+    await eventually(all_copied, deadline_s=60)
     rows = {}
     for record in await bench.read(stage.CHANGELOG):
         rows[record.key] = bench.codec.decode(record.value).texts
@@ -61,4 +66,38 @@ async def test_no_record_is_lost_when_workers_without_tables_are_killed(
     async def all_copied() -> bool:
         return len({copy.key for copy in await bench.copied()}) == NOTES
 
-    await eventually(all_copied, deadline_s=30)
+    await eventually(all_copied, deadline_s=60)
+
+
+async def test_the_service_goes_on_after_the_embedded_broker_was_killed(
+    stage: Any, tmp_path: Path, eventually: Any, make_workers: Any, make_bench: Any
+) -> None:
+    """The broker may lose its last moments; what is sent after it came back is handled."""
+    names = Topics("killed-")
+    with EmbeddedBroker(tmp_path / "broker") as embedded:
+        await create_topics(embedded.address, names)
+        workers = make_workers(embedded.address, names.prefix, tmp_path)
+        bench = make_bench(embedded.address, names, stage)
+        try:
+            running = workers.start("one", "owner")
+            async with bench:
+                for number in range(50):
+                    await bench.send(stage.INBOX, stage.Written(f"before-{number}", "x"))
+            await eventually(lambda: len(workers.log("one")) > 40, deadline_s=30)
+            embedded.kill()
+            await asyncio.to_thread(embedded.start)
+            async with bench:
+                for number in range(50):
+                    await bench.send(stage.INBOX, stage.Written(f"after-{number}", "x"))
+
+                async def all_copied() -> bool:
+                    nonlocal running
+                    if running.poll() is not None:  # as the supervisor would
+                        assert running.returncode == 70
+                        running = workers.start("one", "owner")
+                    keys = {copy.key for copy in await bench.copied()}
+                    return {f"after-{number}" for number in range(50)} <= keys
+
+                await eventually(all_copied, deadline_s=90)
+        finally:
+            workers.end()

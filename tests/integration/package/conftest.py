@@ -51,6 +51,10 @@ class Export:
         return self.folder / self.task.plan.package_name
 
     @property
+    def files(self) -> list[str]:
+        return [path.name for path in self.folder.iterdir()]
+
+    @property
     def metadata(self) -> dict[str, Any]:
         return orjson.loads(self.package.with_suffix(".json").read_bytes())
 

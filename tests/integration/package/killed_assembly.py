@@ -54,14 +54,14 @@ def main() -> None:
         child = os.fork()
         if child == 0:
             die_at(step)
-            assemble(copy, task, owner="killed", now_ms=lambda: step, beat=lambda: None)
+            assemble(copy, task, owner="killed", now_ms=lambda: 1_000, beat=lambda: None)
             os._exit(0)
         _, status = os.waitpid(child, 0)
         code = os.waitstatus_to_exitcode(status)
         if code == 0:
             break
         assert code == -signal.SIGKILL, code
-    print(step - 1)
+    sys.stdout.write(f"{step - 1}\n")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """From shards to one package: complete or told what is missing, the same at every repeat."""
 
-import os
 import shutil
 import sqlite3
 from dataclasses import replace
@@ -44,7 +43,7 @@ def test_several_shards_become_one_package_with_every_tile_once(export):
     facts = export.assemble()
     assert (facts.written, facts.expected) == (18, 18)
     assert verify_package(export.package).problems == ()
-    assert sorted(os.listdir(export.folder)) == sorted([facts.package_name, facts.metadata_name])
+    assert sorted(export.files) == sorted([facts.package_name, facts.metadata_name])
 
 
 def test_a_range_in_two_shards_counts_once_even_if_they_found_different_tiles(export):
@@ -77,7 +76,7 @@ def test_shards_left_by_a_zombie_after_publishing_are_removed_by_the_next_repeat
     facts = export.assemble()
     export.write(0)
     assert export.assemble() == facts
-    assert len(os.listdir(export.folder)) == 2
+    assert len(export.files) == 2
 
 
 def test_missing_tiles_are_listed_by_zoom_in_the_metadata(export):
@@ -135,7 +134,9 @@ def test_a_package_without_its_finest_tiles_tells_the_bounds_of_those_it_has(exp
     zooms = connection.execute("SELECT max(zoom_level) FROM gpkg_tile_matrix").fetchone()
     connection.close()
     assert zooms == (13,)
-    assert BoundingBox(*bounds) == BoundingBox(34.8046875, 31.9482421875, 34.82666015625, 31.97021484375)
+    assert BoundingBox(*bounds) == BoundingBox(
+        34.8046875, 31.9482421875, 34.82666015625, 31.97021484375
+    )
 
 
 def test_all_tiles_missing_is_a_failure_with_a_reason(export):
@@ -163,7 +164,7 @@ def test_a_damaged_shard_is_set_aside_and_its_ranges_are_missing(export):
     assert (export.folder / f"lost-{damaged.name}").exists()
     export.write(0, 1)
     assert isinstance(export.assemble(), PackageFacts)
-    assert len(os.listdir(export.folder)) == 2
+    assert len(export.files) == 2
 
 
 def test_a_shard_damaged_where_nobody_looked_yet_is_set_aside_during_the_merge(export):

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import os
 import sqlite3
 from pathlib import Path
 
@@ -119,7 +118,7 @@ def test_contents_tell_the_bounds_of_the_finest_tiles_and_when_it_was_finished(p
 
 def test_the_pair_stands_alone_in_its_folder(published):
     export, facts = published
-    assert sorted(os.listdir(export.folder)) == sorted([facts.package_name, facts.metadata_name])
+    assert sorted(export.files) == sorted([facts.package_name, facts.metadata_name])
 
 
 def test_the_facts_are_those_of_the_file(published):
@@ -141,7 +140,9 @@ def test_the_metadata_is_the_layers_record_with_what_is_true_of_the_package(publ
     assert metadata["attribution"] == "NASA"
     assert metadata["maxResolutionDeg"] == 0.703125 / 2**14
     assert metadata["maxResolutionMeter"] == pytest.approx(4.7773, abs=1e-4)
-    assert metadata["productBoundingBox"] == "34.8046875,31.9482421875,34.82666015625,31.97021484375"
+    assert (
+        metadata["productBoundingBox"] == "34.8046875,31.9482421875,34.82666015625,31.97021484375"
+    )
     assert metadata["sha256"] == facts.sha256
     assert metadata["tiles"][14] == {
         "zoom": 14,
@@ -163,7 +164,7 @@ def test_it_opens_on_media_that_cannot_be_written(published):
         assert verify_package(export.package).problems == ()
         with rasterio.open(export.package) as dataset:
             assert dataset.read(1).shape == (512, 512)
-        assert len(os.listdir(export.folder)) == 2
+        assert len(export.files) == 2
     finally:
         export.folder.chmod(0o755)
 
@@ -190,7 +191,10 @@ def edit(path: Path, statement: str, *values: object) -> None:
         ('UPDATE "BlueMarble" SET tile_column = 99999 WHERE id = 1', "outside the tile matrix"),
         ("UPDATE \"BlueMarble\" SET tile_data = x'ffd8ff00' WHERE id = 2", "cannot be decoded"),
         ("DELETE FROM gpkg_tile_matrix WHERE zoom_level = 5", "has no tile matrix"),
-        ("UPDATE gpkg_tile_matrix SET matrix_width = 1 WHERE zoom_level = 5", "tile matrix of zoom"),
+        (
+            "UPDATE gpkg_tile_matrix SET matrix_width = 1 WHERE zoom_level = 5",
+            "tile matrix of zoom",
+        ),
         ("CREATE TABLE stray (x)", "table stray"),
         ("PRAGMA application_id = 1", "application_id"),
         ("PRAGMA journal_mode = WAL", "WAL"),

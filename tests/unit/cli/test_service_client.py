@@ -35,10 +35,10 @@ class StandIn:
         web_app.router.add_get("/p.gpkg", self.download)
         return web_app
 
-    async def create(self, request: web.Request) -> web.Response:
+    async def create(self, _request: web.Request) -> web.Response:
         return self.next_of(self.creates)
 
-    async def status(self, request: web.Request) -> web.Response:
+    async def status(self, _request: web.Request) -> web.Response:
         return self.next_of(self.statuses)
 
     def next_of(self, answers: list) -> web.Response:
@@ -135,7 +135,10 @@ async def test_a_broken_download_goes_on_where_it_stopped(stand_in, url, tmp_pat
     async with ServiceClient.connected(url) as client:
         await client.download_package(finished_export(url), path, lambda *_: None)
     assert path.read_bytes() == PACKAGE
-    assert stand_in.ranges == [None, "bytes=300000-"]
+    # How much of the first part came through before the line broke is up to the system.
+    first, second = stand_in.ranges
+    assert first is None
+    assert 0 < int(second.removeprefix("bytes=").removesuffix("-")) <= 300_000
 
 
 async def test_the_rest_of_another_package_is_thrown_away(stand_in, url, tmp_path):

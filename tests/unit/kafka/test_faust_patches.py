@@ -121,7 +121,7 @@ class Resuming:
 
     async def pause(self) -> None: ...
 
-    async def _wait(self, coroutine: Any, timeout: float) -> None:  # noqa: ASYNC109 - Faust's
+    async def _wait(self, coroutine: Any, timeout: float) -> None:  # noqa: ASYNC109, ARG002 - Faust's
         await coroutine
 
     def _set_recovery_ended(self) -> None: ...
@@ -185,7 +185,7 @@ class Fetching:
         if expected is not None:
             flow.expected_offsets(self)[SOURCE] = expected
 
-    async def _wait_next_records(self, timeout: float) -> Any:  # noqa: ASYNC109 - Faust's
+    async def _wait_next_records(self, timeout: float) -> Any:  # noqa: ASYNC109, ARG002 - Faust's
         return self.records, set(self._active_partitions)
 
     def _get_active_partitions(self) -> Any:

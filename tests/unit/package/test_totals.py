@@ -1,0 +1,109 @@
+import orjson
+import pytest
+
+from app.domain.package_facts import PackagePlan, TileColumnRun, ZoomCounts
+from app.package import totals as totals_module
+from app.package.ledger import LedgerRow, column_runs
+from app.package.metadata import Published, facts_of, iso_time, metadata_bytes
+from app.package.totals import SealedFacts, TileList, Totals, add_up
+
+PLAN = PackagePlan(
+    package_name="a_1_z5_0_0.gpkg",
+    table="a",
+    identifier="a 1",
+    layer_json='{"id": "x", "source": {"path": "/secret"}, "tiles": "replaced", "new": [1]}',
+    area_wkb=b"",
+    min_zoom=0,
+    max_zoom=5,
+    tiles_per_range=9,
+    algorithm=1,
+    on_error="fail",
+)
+FOOTPRINT = {
+    "type": "MultiPolygon",
+    "coordinates": [
+        [[[10, 1], [12, 1], [12, 3.5], [10, 1]]],
+        [[[-170.25, -4], [-169, -4], [-169, 0], [-170.25, -4]]],
+    ],
+}
+
+
+def row(number: int, *zooms: ZoomCounts, missing=(), webp: bool = False) -> LedgerRow:
+    return LedgerRow(number, 1, 0, webp, zooms, tuple(missing), ())
+
+
+def test_counts_of_a_zoom_that_several_ranges_share_add_up():
+    total = add_up(
+        [
+            row(0, ZoomCounts(4, 3, 3, 0, 0, 30), ZoomCounts(5, 2, 1, 1, 0, 10)),
+            row(1, ZoomCounts(5, 7, 4, 2, 1, 50), webp=True),
+        ]
+    )
+    assert total.zooms == (ZoomCounts(4, 3, 3, 0, 0, 30), ZoomCounts(5, 9, 5, 3, 1, 60))
+    assert total.written == 8
+    assert total.has_webp
+
+
+def test_runs_of_missing_tiles_are_joined_across_ranges():
+    total = add_up(
+        [
+            row(0, missing=[TileColumnRun(5, 8, 1, 3)]),
+            row(1, missing=[TileColumnRun(5, 8, 4, 9), TileColumnRun(5, 9, 0, 0)]),
+        ]
+    )
+    assert total.missing == TileList((TileColumnRun(5, 8, 1, 9), TileColumnRun(5, 9, 0, 0)), 0)
+
+
+def test_beyond_the_limit_tiles_are_counted_but_not_listed(monkeypatch):
+    monkeypatch.setattr(totals_module, "MAX_LISTED_RUNS", 1)
+    total = add_up([row(0, missing=[TileColumnRun(5, col, 1, 3) for col in range(4)])])
+    assert total.missing == TileList((TileColumnRun(5, 0, 1, 3),), 9)
+
+
+@pytest.mark.parametrize(
+    ("tiles", "runs"),
+    [
+        ([], ()),
+        ([(1, 0, 0), (1, 0, 2)], (TileColumnRun(1, 0, 0, 0), TileColumnRun(1, 0, 2, 2))),
+        ([(1, 0, 0), (2, 0, 1)], (TileColumnRun(1, 0, 0, 0), TileColumnRun(2, 0, 1, 1))),
+    ],
+)
+def test_only_neighbours_in_one_column_form_a_run(tiles, runs):
+    assert column_runs(tiles) == runs
+
+
+def test_sealed_facts_survive_their_file(tmp_path):
+    totals = Totals(
+        zooms=(ZoomCounts(5, 9, 5, 3, 1, 60),),
+        missing=TileList((TileColumnRun(5, 8, 1, 3),), 0),
+        skipped=TileList((TileColumnRun(5, 9, 1, 1),), 4),
+        has_webp=True,
+    )
+    facts = SealedFacts.now(totals, 77)
+    facts.write(tmp_path / "facts", owner="w1")
+    assert SealedFacts.read(tmp_path / "facts") == facts
+    assert [path.name for path in tmp_path.iterdir()] == ["facts"]
+
+
+def test_facts_that_are_not_there_are_none(tmp_path):
+    assert SealedFacts.read(tmp_path / "facts") is None
+
+
+def test_metadata_keeps_what_it_does_not_know_and_gives_the_facts_back():
+    totals = add_up([row(0, ZoomCounts(5, 9, 9, 0, 0, 60))])
+    published = Published("e", "1-0", "ab" * 32, 4096, 1_700_000_000_999, totals)
+    metadata = orjson.loads(metadata_bytes(PLAN, FOOTPRINT, published))
+    assert "source" not in metadata
+    assert metadata["new"] == [1]
+    assert metadata["productBoundingBox"] == "-170.25,-4,12,3.5"
+    facts = facts_of(metadata)
+    assert facts.finished_at_ms == 1_700_000_000_999
+    assert (facts.metadata_name, facts.file_bytes) == ("a_1_z5_0_0.json", 4096)
+    assert facts.zooms == totals.zooms
+
+
+@pytest.mark.parametrize("at_ms", [0, 1, 999, 1_700_000_000_123, 4_102_444_800_001])
+def test_times_have_milliseconds_and_a_z(at_ms):
+    text = iso_time(at_ms)
+    assert len(text) == len("2026-11-23T03:26:33.000Z")
+    assert text.endswith("Z")
