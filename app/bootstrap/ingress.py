@@ -12,7 +12,6 @@ from app.store.artifact_store import ArtifactStore
 
 def run(settings: Settings) -> None:
     """Run an ingress until it is asked to stop."""
-
     if settings.embedded:
         fetch_backoff.install()
 

@@ -9,7 +9,9 @@ import orjson
 
 from app.domain.errors import InvalidRequest
 
-PRODUCT_ID = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+PRODUCT_ID = re.compile(r"(?!(?i:gpkg|sqlite|rtree)_)[A-Za-z][A-Za-z0-9_]*")
+"""A table name; the three prefixes belong to GeoPackage and SQLite themselves."""
+
 NOT_IN_FILE_NAMES = re.compile(r"[^A-Za-z0-9.-]+")
 
 

@@ -81,13 +81,15 @@ class ExportDesk:
         if seen is not None and seen.verdict == "Refused":
             return Answer(seen.http_status, {"message": seen.reason})
         subject = self.view.answering(asked.request_id)
+        # A repeat has a result of its own, with the expiry extended and links of today; only the
+        # request that answers for it is the first one.
         finished = await self.view.wait_for(
-            subject,
-            lambda: self.view.result(subject),
+            asked.request_id,
+            lambda: self.view.result(asked.request_id),
             deadline_s - clock() if seen is not None and self._is_finished(seen) else 0,
         )
         if finished is not None and finished.success:
-            return _completed(finished, asked, judgement)
+            return _completed(replace(finished, request_id=subject), asked, judgement)
         return Answer(
             HTTPStatus.OK,
             {

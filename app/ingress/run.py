@@ -113,7 +113,7 @@ async def serving(
 
 
 async def _end(task: asyncio.Task[None]) -> None:
-    """Cancel until it ends: a consumer of aiokafka that is being stopped swallows a cancellation."""
+    """Cancel until it ends: a consumer of aiokafka that is stopping swallows a cancellation."""
     while not task.done():
         task.cancel()
         await asyncio.wait([task], timeout=CANCEL_AGAIN_S)

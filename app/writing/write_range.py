@@ -15,7 +15,7 @@ from app.sources.tile_source import Tile, TileSource
 
 BATCH_TILES: Final = 128
 BATCH_BYTES: Final = 4 << 20
-"""Two batches are in memory, and SQLite copies half of one: some 12 MB beside what is idle."""
+"""Two batches are in memory, and SQLite copies half of one: 6 to 10 MB beside what is idle."""
 FIRST_BATCH_TILES: Final = 16
 """Small, because nothing is known about the size of tiles before the first are read."""
 

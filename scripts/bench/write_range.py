@@ -10,7 +10,6 @@ sha256 and metadata included, in ranges of about 64 MB. The ratio is limit / our
 import argparse
 import io
 import os
-import resource
 import shutil
 import sqlite3
 import statistics
@@ -168,13 +167,6 @@ def measure(folder: Path, root: Path, columns: int, rounds: int) -> None:
     )
 
 
-def measure_memory(root: Path, folder: Path, columns: int) -> None:
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    time_ours(folder, root, columns, 12_500)
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(f"peak memory grew by {(after - before) / 1024:.1f} MB over idle")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tiles", type=int, action="append")
@@ -185,7 +177,6 @@ def main() -> None:
         root, folder = Path(name) / "tree", Path(name) / "out"
         folder.mkdir()
         make_tree(root, max(counts) // ROWS)
-        measure_memory(root, folder, min(counts) // ROWS)
         for count in counts:
             measure(folder, root, count // ROWS, options.rounds)
 

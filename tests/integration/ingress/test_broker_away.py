@@ -110,9 +110,9 @@ async def test_a_stop_ends_the_ingress_within_seconds_though_a_download_is_open(
         answer.close()
 
 
-async def test_each_request_is_one_line_without_its_query(unready_client, eventually):
+async def test_each_request_is_one_line_without_its_query(client, eventually):
     with capture_logs() as lines:
-        async with unready_client.get("/nothing?token=secret") as answer:
+        async with client.get("/nothing?token=secret") as answer:
             assert answer.status == 404
         await eventually(lambda: lines)
     (line,) = lines

@@ -75,7 +75,7 @@ async def test_each_documented_status_is_produced(
     assert tried.seen == expected
 
 
-async def test_unknown_paths_and_methods_are_told_as_json(unready_client):
+async def test_unknown_paths_and_methods_are_told_as_json(client):
     for method, path, status in (
         ("GET", "/", 404),
         ("GET", "/nothing?x=1", 404),
@@ -84,18 +84,18 @@ async def test_unknown_paths_and_methods_are_told_as_json(unready_client):
         ("GET", "/create", 405),
         ("PUT", "/taskStatus/7", 405),
     ):
-        async with unready_client.request(method, path) as answer:
+        async with client.request(method, path) as answer:
             assert (answer.status, answer.content_type) == (status, "application/json")
             assert (await answer.json())["message"]
             assert ("Allow" in answer.headers) == (status == 405)
 
 
-async def test_layers_are_told_without_their_source(unready_client, settings):
-    async with unready_client.get("/layers") as answer:
+async def test_layers_are_told_without_their_source(client, settings):
+    async with client.get("/layers") as answer:
         (layer,) = await answer.json()
     assert layer["productId"] == "BLUE_MARBLE"
     assert "source" not in layer
-    async with unready_client.get("/layers", params={"bbox": "50,50,60,60"}) as answer:
+    async with client.get("/layers", params={"bbox": "50,50,60,60"}) as answer:
         assert await answer.json() == []
 
 
@@ -107,6 +107,6 @@ async def test_without_topics_the_ingress_lives_and_is_not_ready(unready_client)
         assert "export-requests is missing" in (await answer.json())["message"]
 
 
-async def test_the_document_is_served(unready_client):
-    async with unready_client.get("/openapi.json") as answer:
+async def test_the_document_is_served(client):
+    async with client.get("/openapi.json") as answer:
         assert (await answer.json())["openapi"].startswith("3.1")

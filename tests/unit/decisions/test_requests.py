@@ -22,9 +22,7 @@ def verdicts(pipeline):
 def test_a_small_export_takes_eight_records_from_request_to_result(pipeline):
     pipeline.ask("r1", callback_urls=("http://hook/1",))
     kinds = [
-        type(send.record).__name__
-        for send in pipeline.sent
-        if send.topic not in ("export-progress",)
+        type(send.record).__name__ for send in pipeline.sent if send.topic != "export-progress"
     ]
     assert kinds == [
         "ExportStarted",
@@ -257,9 +255,8 @@ def test_a_crash_after_any_row_is_completed_by_the_replay(pipeline, survived):
     (order,) = pipeline.orders
     assert isinstance(order, WriteRange)
     from app.domain.inbox import InboxPosition
-    from app.domain.records import ExportAssembled
-
     from app.domain.package_facts import PackageFacts
+    from app.domain.records import ExportAssembled
 
     ended = ExportAssembled(
         record.export_id, order.attempt, 9, PackageFacts("p.gpkg", "p.json", 1, "ab", 1, ())
