@@ -291,11 +291,14 @@ async def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tiny", type=int, default=100)
     parser.add_argument("--idle-s", type=float, default=30)
-    parser.add_argument("--folder", type=Path, help="keep data here; default: a temporary folder")
+    parser.add_argument("--folder", type=Path, help="keep the layer here for the next run; default: a temporary folder")
     options = parser.parse_args()
     sizes = [int(size) for size in options.sizes.split(",") if size]
     with tempfile.TemporaryDirectory(prefix="bench-") as temporary:
         data_dir = (options.folder or Path(temporary)).resolve()
+        for stale in ("broker", "run", "exports"):
+            # Of an earlier run: its finished exports would answer at once.
+            shutil.rmtree(data_dir / stale, ignore_errors=True)
         print("making the layer ...", flush=True)
         make_layer(data_dir, Box(first_col=100, cols=340, rows=200))
         async with running(data_dir) as service:

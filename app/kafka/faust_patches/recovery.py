@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+from aiokafka import TopicPartition
 from faust.tables.recovery import Recovery
 
 from app.kafka.faust_patches.pinned import original
@@ -68,8 +69,26 @@ async def _clear_seek_resume(recovery: Any) -> None:
     consumer.resume_partitions(
         {tp for tp in assignment if not recovery._is_changelog_tp(tp)}  # noqa: SLF001 - as in Faust
     )
+    await _stop_fetching(
+        consumer,
+        {tp for tp in assignment if recovery._is_changelog_tp(tp)},  # noqa: SLF001 - as in Faust
+    )
     consumer.resume_flow()
     await app._fetcher.maybe_start()  # noqa: SLF001 - as in Faust
+
+
+async def _stop_fetching(consumer: Any, changelogs: set[Any]) -> None:
+    """Leave recovered changelogs out of the fetches, until the next assignment.
+
+    Faust only stops delivering them: the client goes on asking for each of them in every fetch,
+    which was more than half of an idle coordinator's CPU time and slowed every hop.
+    """
+    thread = consumer._thread  # noqa: SLF001 - no public way to aiokafka's consumer
+    if changelogs and thread is not None:
+        client = thread._ensure_consumer()  # noqa: SLF001 - as above
+        # aiokafka takes no other tuples than its own.
+        theirs = [TopicPartition(tp.topic, tp.partition) for tp in changelogs]
+        await thread.call_thread(client.pause, *theirs)
 
 
 def apply() -> None:
