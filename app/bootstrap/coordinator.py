@@ -19,7 +19,7 @@ def run(settings: Settings) -> None:
     async def main(stop: asyncio.Event) -> None:
         await run_faust(build(settings), stop)
 
-    run_until_stopped(main)
+    run_until_stopped(settings, main)
 
 
 def build(settings: Settings) -> ServiceApp:

@@ -5,15 +5,12 @@ import asyncio
 from app.bootstrap.process import bootstrap_of, run_until_stopped
 from app.catalogue.folder import FolderCatalogue
 from app.ingress.run import run_ingress
-from app.kafka import fetch_backoff
 from app.settings import Settings
 from app.store.artifact_store import ArtifactStore
 
 
 def run(settings: Settings) -> None:
     """Run an ingress until it is asked to stop."""
-    if settings.embedded:
-        fetch_backoff.install()
 
     async def main(stop: asyncio.Event) -> None:
         await run_ingress(
@@ -24,4 +21,4 @@ def run(settings: Settings) -> None:
             files=ArtifactStore(settings.exports_dir),
         )
 
-    run_until_stopped(main)
+    run_until_stopped(settings, main)

@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 
+from app.kafka import doorbell, fetch_backoff
 from app.kafka.codec import Codec
 from app.kafka.edge import Edge
 from app.kafka.faust_app import AppPlace, ServiceApp
@@ -22,9 +23,10 @@ EXIT_AT_ONCE = 130
 """Exit status after a second signal: the first one's orderly end was not awaited."""
 
 
-def run_until_stopped(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+def run_until_stopped(settings: Settings, main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     """Run a process: SIGTERM and SIGINT set its stop event, a second one ends it at once."""
     _write_logs_as_json()
+    quieten_embedded_broker(settings)
     asyncio.run(_with_signals(main))
 
 
@@ -65,6 +67,13 @@ async def run_faust(
         await before_stop()
     await faust_app.stop()
     log.info("stopped", app=faust_app.conf.id)
+
+
+def quieten_embedded_broker(settings: Settings) -> None:
+    """Keep idle consumers from spinning where the broker does not let them wait."""
+    if settings.embedded:
+        doorbell.install(settings.data_dir / "run" / "doorbell")
+        fetch_backoff.install()
 
 
 def place_of(settings: Settings, name: str) -> AppPlace:

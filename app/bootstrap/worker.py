@@ -41,7 +41,7 @@ def run(settings: Settings) -> None:
         await run_faust(worker.faust_app, stop, before_stop=lambda: worker.assembler.drain(DRAIN_S))
         await worker.shards.close()
 
-    run_until_stopped(main)
+    run_until_stopped(settings, main)
 
 
 def build(settings: Settings) -> Worker:

@@ -20,6 +20,7 @@ from aiokafka.errors import (
 
 from app.domain.decision import Record, Send
 from app.domain.errors import ExportServiceError, TemporaryFailure
+from app.kafka import doorbell
 
 log = structlog.get_logger(__name__)
 
@@ -200,6 +201,7 @@ class Outbox:
                     under_way.append(await hand_over(self.faust_app, post))  # noqa: PERF401 - those handed over before a failure must be awaited too
             finally:
                 await confirmed(under_way)
+            doorbell.ring(post.topic for post in chunk)
 
 
 async def bury(outbox: Outbox, topic: str, message: Any, reason: str, at_ms: int) -> None:

@@ -15,6 +15,7 @@ from aiokafka.errors import (
 )
 
 from app.domain.decision import Record
+from app.kafka import doorbell
 from app.kafka.codec import Codec
 from app.kafka.delivery import DeliveryFailed, as_failure
 from app.kafka.topics import MAX_MESSAGE_BYTES, Topics, TopicSpec
@@ -131,7 +132,7 @@ class RecordProducer:
         name = self._topics.name(topic)
         try:
             async with asyncio.timeout(self._send_deadline_s):
-                return await self._send_bytes(name, key.encode(), value, partition)
+                offset = await self._send_bytes(name, key.encode(), value, partition)
         except TimeoutError as error:
             raise DeliveryFailed(
                 f"{name}: not confirmed within {self._send_deadline_s:g} s"
@@ -140,6 +141,8 @@ class RecordProducer:
             if (failure := as_failure(error)) is None:
                 raise
             raise failure from error
+        doorbell.ring([name])
+        return offset
 
     async def _send_bytes(self, name: str, key: bytes, value: bytes, partition: int | None) -> int:
         producer = self._producer
