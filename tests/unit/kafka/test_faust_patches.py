@@ -7,6 +7,7 @@ from typing import Any
 
 import faust.streams
 import pytest
+from aiokafka import TopicPartition
 from faust.types import TP
 from intervaltree import IntervalTree
 
@@ -16,6 +17,7 @@ from app.kafka.faust_patches.holes import HOLES
 
 SOURCE = TP("source", 0)
 OTHER = TP("source", 1)
+CHANGELOG = TP("changelog", 0)
 
 
 def installed(name: str) -> Any:
@@ -85,6 +87,7 @@ class Resuming:
         self.queue: list[str] = []
         self.is_open = False
         self.is_fetched = False
+        self.paused: set[TopicPartition] = set()
         self.completed = SimpleNamespace(set=lambda: None)
         self.log = logging.getLogger("test")
         self.log.dev = self.log.debug  # type: ignore[attr-defined]
@@ -95,7 +98,14 @@ class Resuming:
             values=list, on_actives_ready=nothing, on_standbys_ready=nothing
         )
         consumer = SimpleNamespace(
-            assignment=lambda: {SOURCE},
+            assignment=lambda: {SOURCE, CHANGELOG},
+            _thread=SimpleNamespace(
+                _ensure_consumer=lambda: SimpleNamespace(
+                    assignment=lambda: {TopicPartition(*SOURCE), TopicPartition(*CHANGELOG)},
+                    pause=lambda *tps: self.paused.update(tps),
+                ),
+                call_thread=self.in_thread,
+            ),
             resume_partitions=self.open,
             perform_seek=self.poll,
             resume_flow=nothing,
@@ -121,13 +131,23 @@ class Resuming:
 
     async def pause(self) -> None: ...
 
+    async def in_thread(self, call: Any) -> None:
+        call()
+
     async def _wait(self, coroutine: Any, timeout: float) -> None:  # noqa: ASYNC109, ARG002 - Faust's
         await coroutine
 
     def _set_recovery_ended(self) -> None: ...
 
-    def _is_changelog_tp(self, _: Any) -> bool:
-        return False
+    def _is_changelog_tp(self, tp: Any) -> bool:
+        return bool(tp == CHANGELOG)
+
+
+@pytest.mark.parametrize("patched", [recovery.on_recovery_completed, recovery.resume_streams])
+async def test_recovered_changelogs_are_left_out_of_the_fetches(patched: Any) -> None:
+    ours = Resuming()
+    await patched(ours, generation_id=1)
+    assert ours.paused == {TopicPartition(*CHANGELOG)}
 
 
 @pytest.mark.parametrize(
