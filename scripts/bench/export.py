@@ -291,7 +291,11 @@ async def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tiny", type=int, default=100)
     parser.add_argument("--idle-s", type=float, default=30)
-    parser.add_argument("--folder", type=Path, help="keep the layer here for the next run; default: a temporary folder")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        help="keep the layer here for the next run; default: a temporary folder",
+    )
     options = parser.parse_args()
     sizes = [int(size) for size in options.sizes.split(",") if size]
     with tempfile.TemporaryDirectory(prefix="bench-") as temporary:

@@ -79,8 +79,8 @@ def test_every_record_of_the_domain_travels_on_a_topic_or_inside_another():
     nested = {inner for record in carried for inner in nested_records(record)}
     of_module = {
         value
-        for value in vars(records).values()
-        if isinstance(value, type) and value.__module__ == records.__name__
+        for value in (getattr(records, name) for name in records.__all__)
+        if isinstance(value, type)
     }
     assert of_module - carried - nested == set()
 
