@@ -62,18 +62,16 @@ class Admission:
     """Judges requests one by one; several run side by side.
 
     Attributes:
-        catalogue: Where layer records come from.
+        catalogue: Where layer records come from; it keeps a deadline.
         store: Where packages are.
         limits: How much one request may ask for.
         now_ms: Wall clock, ms since 1970 UTC.
-        catalogue_timeout_s: Deadline of one look-up.
     """
 
     catalogue: Catalogue
     store: Store
     limits: RequestLimits
     now_ms: Callable[[], int]
-    catalogue_timeout_s: float
     _failed_until_ms: dict[str, int] = field(default_factory=dict)
 
     async def admit(self, record: ExportRequested) -> Decision:
@@ -115,14 +113,11 @@ class Admission:
         if self._failed_until_ms.get(layer_id, 0) > now_ms:
             raise CatalogueUnavailable(f"the catalogue did not answer for layer {layer_id}")
         try:
-            async with asyncio.timeout(self.catalogue_timeout_s):
-                fields = await self.catalogue.find(layer_id)
-        except (TimeoutError, CatalogueUnavailable) as error:
+            fields = await self.catalogue.find(layer_id)
+        except CatalogueUnavailable:
             self._forget_old_failures(now_ms)
             self._failed_until_ms[layer_id] = now_ms + FAIL_FAST_MS
-            raise CatalogueUnavailable(
-                f"the catalogue did not answer within {self.catalogue_timeout_s} s: {error}"
-            ) from error
+            raise
         if fields is None:
             raise UnknownLayer(f"dbId {layer_id!r:.80}: there is no such layer")
         layer = LayerRecord(fields)

@@ -12,6 +12,7 @@ from app.admission.admit import Admission
 from app.assembly.assembler import Assembler
 from app.bootstrap.process import edge_of, place_of, run_faust, run_until_stopped
 from app.catalogue.folder import FolderCatalogue
+from app.catalogue.port import SharedLookups
 from app.domain.judgement import RequestLimits
 from app.kafka.faust_app import ServiceApp, build_worker_app
 from app.settings import Settings
@@ -75,11 +76,12 @@ def build(settings: Settings) -> Worker:
     app.admission.agent.attach(
         edge,
         Admission(
-            catalogue=FolderCatalogue(settings.catalogue_dir),
+            catalogue=SharedLookups(
+                FolderCatalogue(settings.catalogue_dir), timeout_s=settings.catalogue_timeout_s
+            ),
             store=store,
             limits=RequestLimits(max_vertices=settings.max_vertices, max_tiles=settings.max_tiles),
             now_ms=edge.now_ms,
-            catalogue_timeout_s=settings.catalogue_timeout_s,
         ),
     )
     return Worker(faust_app, shards, assembler)

@@ -9,7 +9,7 @@ from pathlib import Path
 import structlog
 
 from app.catalogue.layer_record import MAX_RECORD_BYTES, parse_layer_record
-from app.catalogue.port import LayerRecord
+from app.catalogue.port import LayerFields
 from app.domain.errors import CatalogueUnavailable, InvalidRecord
 
 log = structlog.get_logger(__name__)
@@ -22,7 +22,7 @@ class _File:
     """What a file held when it had this stamp; no record: it was broken."""
 
     stamp: _Stamp
-    record: LayerRecord | None
+    record: LayerFields | None
 
 
 class FolderCatalogue:
@@ -37,15 +37,15 @@ class FolderCatalogue:
         """Name the folder; nothing is read yet."""
         self._folder = folder
         self._files: dict[str, _File] = {}
-        self._layers: dict[str, LayerRecord] = {}
+        self._layers: dict[str, LayerFields] = {}
         self._reading: asyncio.Task[None] | None = None
 
-    async def find(self, layer_id: str) -> LayerRecord | None:
+    async def find(self, layer_id: str) -> LayerFields | None:
         """Find one layer; see `Catalogue.find`."""
         await self._fresh()
         return self._layers.get(layer_id.lower())
 
-    async def all(self) -> list[LayerRecord]:
+    async def all(self) -> list[LayerFields]:
         """All layers; see `Catalogue.all`."""
         await self._fresh()
         return [self._layers[layer_id] for layer_id in sorted(self._layers)]
@@ -117,8 +117,8 @@ def _stamps(files: dict[str, _File]) -> dict[str, _Stamp]:
     return {name: file.stamp for name, file in files.items()}
 
 
-def _by_id(files: dict[str, _File]) -> dict[str, LayerRecord]:
-    layers: dict[str, LayerRecord] = {}
+def _by_id(files: dict[str, _File]) -> dict[str, LayerFields]:
+    layers: dict[str, LayerFields] = {}
     for name, file in files.items():
         if file.record is None:
             continue

@@ -7,9 +7,10 @@ from uuid import UUID
 import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from app.catalogue.port import LayerRecord
+from app.catalogue.port import LayerFields
 from app.domain.area import parse_footprint
 from app.domain.errors import InvalidRecord, InvalidRequest
+from app.domain.layer_record import PRODUCT_ID
 from app.domain.world_crs84_quad import zoom_of_resolution
 
 MAX_RECORD_BYTES: Final = 4_000_000
@@ -18,6 +19,12 @@ MAX_RECORD_BYTES: Final = 4_000_000
 
 def _a_uuid(value: str) -> str:
     UUID(value)
+    return value
+
+
+def _a_table_name(value: str) -> str:
+    if PRODUCT_ID.fullmatch(value) is None:
+        raise ValueError(f"it names the tile table and must match {PRODUCT_ID.pattern}")
     return value
 
 
@@ -52,7 +59,7 @@ class ReliedFields(BaseModel):
 
     id: Annotated[str, AfterValidator(_a_uuid)]
     product_id: Annotated[
-        str, Field(alias="productId", pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=100)
+        str, Field(alias="productId", max_length=100), AfterValidator(_a_table_name)
     ]
     product_version: Annotated[str, Field(alias="productVersion", min_length=1, max_length=100)]
     max_resolution_deg: Annotated[float, Field(alias="maxResolutionDeg"), AfterValidator(_a_zoom)]
@@ -60,7 +67,7 @@ class ReliedFields(BaseModel):
     source: LayerSource
 
 
-def parse_layer_record(raw: bytes) -> LayerRecord:
+def parse_layer_record(raw: bytes) -> LayerFields:
     """Read one layer record.
 
     Args:

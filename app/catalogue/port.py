@@ -6,14 +6,14 @@ from typing import Any, Protocol
 
 from app.domain.errors import CatalogueUnavailable
 
-LayerRecord = Mapping[str, Any]
+LayerFields = Mapping[str, Any]
 """One layer's record, JSON values by field name, read only; fields we do not know are kept."""
 
 
 class Catalogue(Protocol):
     """Layer records by id."""
 
-    async def find(self, layer_id: str) -> LayerRecord | None:
+    async def find(self, layer_id: str) -> LayerFields | None:
         """Find one layer.
 
         Args:
@@ -27,7 +27,7 @@ class Catalogue(Protocol):
         """
         ...
 
-    async def all(self) -> list[LayerRecord]:
+    async def all(self) -> list[LayerFields]:
         """All layers, sorted by id.
 
         Raises:
@@ -54,17 +54,17 @@ class SharedLookups:
         self._timeout_s = timeout_s
         self._under_way: dict[str, asyncio.Task[Any]] = {}
 
-    async def find(self, layer_id: str) -> LayerRecord | None:
+    async def find(self, layer_id: str) -> LayerFields | None:
         """Find one layer; see `Catalogue.find`."""
         key = layer_id.lower()
         task = self._under_way.get(key) or self._begin(key, self._catalogue.find(key))
-        found: LayerRecord | None = await self._wait(task, f"layer {key}")
+        found: LayerFields | None = await self._wait(task, f"layer {key}")
         return found
 
-    async def all(self) -> list[LayerRecord]:
+    async def all(self) -> list[LayerFields]:
         """All layers; see `Catalogue.all`."""
         task = self._under_way.get("") or self._begin("", self._catalogue.all())
-        records: list[LayerRecord] = await self._wait(task, "the list of layers")
+        records: list[LayerFields] = await self._wait(task, "the list of layers")
         return records
 
     def _begin(self, key: str, lookup: Any) -> asyncio.Task[Any]:

@@ -10,6 +10,7 @@ ExportServiceError
 │   ├── SourceUnavailable       a tile that could not be read (timeout, 5xx, bad image)
 │   └── StorageUnavailable      the artifact store did not answer in time
 ├── StorageFull                 the disk of the artifact store is full: the export fails
+├── PackageFailed               no package can be made of these shards (app.package.failures)
 └── ShardLost                   a shard is no longer ours, or no longer whole
 """
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import shapely
 
-from app.catalogue.port import LayerRecord
+from app.catalogue.port import LayerFields
 from app.domain.area import parse_footprint
 from app.domain.errors import InvalidRequest
 from app.domain.requested_area import parse_bbox
@@ -39,7 +39,7 @@ def parse_bbox_parameter(text: str | None) -> list[float] | None:
     return box
 
 
-def public_layers(records: list[LayerRecord], box: list[float] | None) -> list[dict[str, Any]]:
+def public_layers(records: list[LayerFields], box: list[float] | None) -> list[dict[str, Any]]:
     """Choose the layers whose footprint meets a box; blocks, so call it in a thread.
 
     Args:

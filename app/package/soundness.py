@@ -9,9 +9,9 @@ import sqlite3
 from pathlib import Path
 
 from app.domain.package_facts import ZoomCounts
+from app.domain.tile_image import flaw_of
 from app.package.connection import connect
 from app.package.failures import ShardDamaged
-from app.package.image_format import has_end
 
 
 def check_database(connection: sqlite3.Connection, table: str) -> None:
@@ -30,7 +30,7 @@ def check_database(connection: sqlite3.Connection, table: str) -> None:
         f"SELECT id, tile_data FROM \"{table}\" WHERE substr(tile_data, -1) = x'00'"  # noqa: S608 - checked by create_tables
     )
     for tile_id, image in ends_in_zero:
-        if not has_end(image):
+        if flaw_of(image) is not None:
             raise ShardDamaged(f"lost after a restart: the end of tile {tile_id}")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from app.domain.errors import SourceUnavailable
-from app.sources.image_bytes import flaw_of
+from app.domain.tile_image import flaw_of
 from app.sources.tile_source import Tile
 
 RowOrder = Literal["xyz", "tms"]

@@ -28,8 +28,8 @@ from app.supervisor.stop_signals import StopSignals
 # -P: a folder `app` where the person happens to stand must not be taken for ours.
 SERVICE_COMMAND: Final = (sys.executable, "-P", "-m", "app")
 
-GRACE_S: Final = 30.0
-"""The longest handler lasts 20 s; 10 s more are for the broker and the disk."""
+GRACE_S: Final = 45.0
+"""Assemblies drain for 15 s, the longest handler lasts 20 s; 10 s are for broker and disk."""
 
 READY_LOOK_EVERY_S: Final = 0.2
 READY_LOOK_TIMEOUT_S: Final = 5.0

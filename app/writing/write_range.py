@@ -7,8 +7,8 @@ from typing import Final
 
 from app.domain.errors import SourceUnavailable
 from app.domain.package_facts import ZoomCounts
+from app.domain.tile_image import PLAIN_STARTS, is_webp
 from app.domain.tile_range import TileRange
-from app.package.image_format import SOURCE_FORMATS, is_webp
 from app.package.ledger import column_runs
 from app.package.shard import Shard, TileRow
 from app.sources.tile_source import Tile, TileSource
@@ -88,7 +88,7 @@ class _Reading:
             if image is None:
                 self.missing.append(tile)
                 continue
-            if not image.startswith(SOURCE_FORMATS) and not self._accepts(tile, image):
+            if not image.startswith(PLAIN_STARTS) and not self._accepts(tile, image):
                 continue
             read_bytes += len(image)
             self._stored_bytes[tile[0]] += len(image)

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from app.domain.errors import SourceUnavailable
+from app.domain.tile_image import flaw_of
 from app.sources.folder import FolderTileSource
-from app.sources.image_bytes import flaw_of
 from app.sources.tile_source import Tile, TileSource
 
 

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from app.catalogue.folder import FolderCatalogue
-from app.catalogue.port import LayerRecord, SharedLookups
+from app.catalogue.port import LayerFields, SharedLookups
 from app.domain.errors import CatalogueUnavailable
 
 FOOTPRINT = {
@@ -111,12 +111,12 @@ class SilentCatalogue:
     def __init__(self) -> None:
         self.asked_count = 0
 
-    async def find(self, _layer_id: str) -> LayerRecord | None:
+    async def find(self, _layer_id: str) -> LayerFields | None:
         self.asked_count += 1
         await asyncio.Event().wait()
         return None
 
-    async def all(self) -> list[LayerRecord]:
+    async def all(self) -> list[LayerFields]:
         return [await self.find("all") or {}]
 
 

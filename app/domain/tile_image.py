@@ -1,4 +1,4 @@
-"""Telling a whole image from a broken one by its first and last bytes, without decoding."""
+"""Which images a GeoPackage may hold, and whether one is whole, told without decoding."""
 
 from typing import Final
 
@@ -6,8 +6,20 @@ JPEG_START: Final = b"\xff\xd8\xff"
 JPEG_END: Final = b"\xff\xd9"
 PNG_START: Final = b"\x89PNG\r\n\x1a\n"
 PNG_LAST_CHUNK: Final = b"IEND"
-WEBP_HEADER_BYTES: Final = 12
-SHORTEST_IMAGE_BYTES: Final = 26  # a lossless WebP of one pixel; PNG and JPEG need more
+SHORTEST_IMAGE_BYTES: Final = 26
+"""A lossless WebP of one pixel; PNG and JPEG need more."""
+
+PLAIN_STARTS: Final = (JPEG_START, PNG_START)
+"""JPEG and PNG, which need no extension (GeoPackage, requirements 36 and 37)."""
+
+
+def is_webp(image: bytes) -> bool:
+    """Whether the bytes begin as a WebP does; such tiles need the gpkg_webp extension.
+
+    >>> is_webp(b"RIFF....WEBPVP8L")
+    True
+    """
+    return image.startswith(b"RIFF") and image[8:12] == b"WEBP"
 
 
 def flaw_of(image: bytes) -> str | None:
@@ -29,7 +41,7 @@ def flaw_of(image: bytes) -> str | None:
         return f"it has only {len(image)} bytes"
     if image.startswith(PNG_START):
         return None if image.rfind(PNG_LAST_CHUNK) > 0 else "it is cut short"
-    if image.startswith(b"RIFF") and image[8:WEBP_HEADER_BYTES] == b"WEBP":
+    if is_webp(image):
         told = 8 + int.from_bytes(image[4:8], "little")
         return None if len(image) >= told else "it is cut short"
     return "it is no JPEG, PNG or WebP"
