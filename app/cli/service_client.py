@@ -133,7 +133,7 @@ class ServiceClient:
                 if status == "Completed":
                     return
                 if status in FINISHED:
-                    reason = answer.get("errorReason") or answer.get("reason") or "no reason given"
+                    reason = answer.get("errorReason") or "no reason given"
                     raise ExportDidNotFinish(f"request {request_id} {status.lower()}: {reason}")
             elif loop.time() - heard_at > self._patience_s:
                 raise ServiceNotReached(f"no status of request {request_id}: HTTP {code} {answer}")

@@ -112,13 +112,16 @@ class Result(BaseModel):
 class TaskStatusAnswer(BaseModel):
     """How far a request is."""
 
-    model_config = _example(percentage=42, status="In-Progress")
+    model_config = _example(
+        percentage=42, status="Failed", errorReason="tile 5/40/12 cannot be read: it is cut short"
+    )
 
     percentage: Annotated[
         int,
         Field(description="Tiles done of the whole export; 100: a whole package.", ge=0, le=100),
     ]
     status: Literal["Completed", "In-Progress", "Pending", "Failed", "Expired", "Aborted"]
+    error_reason: Annotated[str, Field(description="Why, when it Failed or was Aborted.")] = ""
 
 
 class Layer(BaseModel):

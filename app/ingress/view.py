@@ -60,10 +60,12 @@ class TaskStatus:
     Attributes:
         percentage: Tiles done of the whole export; 100 only with a whole package.
         status: One of the contract's words.
+        reason: Why it failed or was cancelled; None while it did not.
     """
 
     percentage: int
     status: Status
+    reason: str | None = None
 
 
 class IngressView:
@@ -171,9 +173,13 @@ class IngressView:
             return TaskStatus(100, "Expired" if self._is_expired(result, now_ms) else "Completed")
         percentage = self._percentage(seen)
         if result is not None:
-            return TaskStatus(percentage, "Aborted" if result.status == "Aborted" else "Failed")
+            return TaskStatus(
+                percentage,
+                "Aborted" if result.status == "Aborted" else "Failed",
+                result.error_reason,
+            )
         if seen is not None and seen.verdict == "Refused":
-            return TaskStatus(percentage, "Failed")
+            return TaskStatus(percentage, "Failed", seen.reason)
         return TaskStatus(percentage, self.running_status(request_id))
 
     async def wait_for(

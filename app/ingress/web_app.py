@@ -102,7 +102,10 @@ async def task_status(request: web.Request) -> web.Response:
     status = await desk.view.wait_for(request_id, look, VIEW_WAIT_S)
     if status is None:
         return problem(HTTPStatus.NOT_FOUND, f"id is {request_id}; there is no such request")
-    return json_answer({"percentage": status.percentage, "status": status.status})
+    body: dict[str, Any] = {"percentage": status.percentage, "status": status.status}
+    if status.reason is not None:
+        body["errorReason"] = status.reason
+    return json_answer(body)
 
 
 async def layers(request: web.Request) -> web.Response:

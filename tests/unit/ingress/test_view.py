@@ -124,17 +124,17 @@ def test_a_failed_request_keeps_its_last_percentage(view):
     view.request_progressed(said("r"))
     view.export_progressed(ran(9))
     view.export_finished(ended("r", "Failed"))
-    assert status(view) == TaskStatus(50, "Failed")
+    assert status(view) == TaskStatus(50, "Failed", ended("r", "Failed").error_reason)
 
 
 def test_an_aborted_request_says_so(view):
     view.export_finished(ended("r", "Aborted"))
-    assert status(view) == TaskStatus(0, "Aborted")
+    assert status(view) == TaskStatus(0, "Aborted", ended("r", "Aborted").error_reason)
 
 
 def test_a_refused_request_has_failed(view):
     view.request_progressed(said("r", "Refused", export_id=None, http_status=507))
-    assert status(view) == TaskStatus(0, "Failed")
+    assert status(view) == TaskStatus(0, "Failed", said("r", "Refused", http_status=507).reason)
 
 
 def test_a_result_counts_without_any_progress(view):
