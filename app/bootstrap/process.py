@@ -4,8 +4,10 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -98,9 +100,13 @@ def edge_of(settings: Settings, faust_app: ServiceApp, name: str) -> Edge:
     )
 
 
-def run_folder(settings: Settings, name: str) -> Any:
-    """Folder of this process alone, below the data folder; made if missing."""
-    folder = settings.data_dir / "run" / (settings.instance_id or name)
+def run_folder(settings: Settings, name: str) -> Path:
+    """Folder of this process alone, below the data folder that all share; made if missing.
+
+    Where no instance id is given, the host's name tells the containers of a service apart; on one
+    host give each process an id.
+    """
+    folder = settings.data_dir / "run" / (settings.instance_id or f"{name}-{socket.gethostname()}")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

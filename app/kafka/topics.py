@@ -4,8 +4,8 @@ Nothing is created, checked or named anywhere else. README.md shows the same tab
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from app.domain import records, rows
 
@@ -76,25 +76,9 @@ def _inbox(
     )
 
 
-def _state(
-    name: str,
-    key: str,
-    carries: tuple[type, ...],
-    written_by: tuple[str, ...],
-    read_by: tuple[str, ...],
-    partitions: int = PARTITIONS,
-) -> TopicSpec:
-    return TopicSpec(
-        name=name,
-        key=key,
-        partitions=partitions,
-        cleanup_policy="compact",
-        retention_ms=None,
-        max_message_bytes=MAX_MESSAGE_BYTES,
-        carries=carries,
-        written_by=written_by,
-        read_by=read_by,
-    )
+def _state(*spec: Any, **more: Any) -> TopicSpec:
+    """A topic that keeps the newest record of each key; arguments as for `_inbox`."""
+    return replace(_inbox(*spec, **more), cleanup_policy="compact", retention_ms=None)
 
 
 def changelog_name(table: str) -> str:
