@@ -39,8 +39,12 @@ def connect(path: Path, *, mode: Literal["rw", "rwc"] = "rw") -> sqlite3.Connect
         isolation_level=None,
         check_same_thread=False,
     )
-    for setting in _SETTINGS:
-        connection.execute(setting)
+    try:
+        for setting in _SETTINGS:
+            connection.execute(setting)
+    except sqlite3.Error:  # no database at all
+        connection.close()
+        raise
     return connection
 
 

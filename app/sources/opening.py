@@ -1,5 +1,6 @@
 """From a layer record's `source` to the adapter that reads it."""
 
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -50,8 +51,18 @@ def _allowed_folder(path: object, allowed_roots: Sequence[Path]) -> Path:
     try:
         folder = (allowed_roots[0] / path).resolve()
         roots = [root.resolve() for root in allowed_roots]
+        _follow(folder)
     except (OSError, RuntimeError) as error:  # a ring of symbolic links
         raise InvalidRequest(f"source.path {path!r} cannot be resolved: {error}") from error
     if not any(folder.is_relative_to(root) for root in roots):
         raise InvalidRequest(f"source.path {path!r} lies outside the allowed folders")
     return folder
+
+
+def _follow(folder: Path) -> None:
+    """Follow a folder's links to their end; it need not be there yet.
+
+    From Python 3.13 on `resolve` leaves a ring of links as it is, and only a look finds it.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        folder.stat()
