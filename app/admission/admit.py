@@ -83,7 +83,7 @@ class Admission:
         try:
             return await self._judged(record)
         except InvalidRequest as error:
-            return self._refused(record, int(error.http_status), str(error))
+            return self.refused(record, int(error.http_status), str(error))
         except TemporaryFailure as error:
             return await self._put_back(record, error)
 
@@ -148,7 +148,7 @@ class Admission:
         now_ms = self.now_ms()
         first_tried_at_ms = record.first_tried_at_ms or now_ms
         if now_ms - first_tried_at_ms >= GIVE_UP_MS:
-            return self._refused(record, 503, str(error), dead_letter=False)
+            return self.refused(record, 503, str(error), dead_letter=False)
         await asyncio.sleep(TAIL_PAUSE_S)
         again = replace(record, tries=record.tries + 1, first_tried_at_ms=first_tried_at_ms)
         log.warning(
@@ -156,9 +156,10 @@ class Admission:
         )
         return Decision(sends=(Send(EXPORT_REQUESTS, record.request_id, again),))
 
-    def _refused(
+    def refused(
         self, record: ExportRequested, http_status: int, reason: str, *, dead_letter: bool = True
     ) -> Decision:
+        """Tell the registrar that a request can never succeed, and why."""
         refused = RequestRefused(
             request_id=record.request_id,
             at_ms=self.now_ms(),

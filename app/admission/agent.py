@@ -4,11 +4,15 @@ Consumes:  export-requests, key request_id; 16 side by side, their order does no
 Produces:  RequestAdmitted, RequestRefused to export-registry; ExportRequested to the tail
 Delivery:  at least once; the registrar knows a request again by its id and digest
 Failures:  an invalid request becomes a failed result and a dead letter; catalogue or disk out
-           of reach: to the tail, for an hour
+           of reach: to the tail, for an hour; a request at which the process died three
+           times: a failed result too
 """
 
+from collections.abc import Sequence
+from http import HTTPStatus
+
 from app.admission.admit import Admission
-from app.domain.decision import Decision
+from app.domain.decision import Decision, Record, Send
 from app.domain.inbox import InboxPosition
 from app.domain.records import ExportRequested
 from app.domain.topic_names import EXPORT_REQUESTS
@@ -24,9 +28,15 @@ def attach(edge: Edge, admission: Admission) -> TaskAgent:
     async def admit(record: ExportRequested, _position: InboxPosition) -> Decision:
         return await admission.admit(record)
 
+    def give_up(record: Record | None, reason: str) -> Sequence[Send]:
+        if not isinstance(record, ExportRequested):
+            return ()
+        return admission.refused(record, HTTPStatus.INTERNAL_SERVER_ERROR, reason).sends
+
     return attach_handlers(
         edge,
         inbox=EXPORT_REQUESTS,
         handlers={ExportRequested: admit},
         concurrency=SIDE_BY_SIDE,
+        on_poison=give_up,
     )

@@ -4,18 +4,26 @@ Consumes:  tile-range-work, key export_id/lane; four side by side, one shard at 
 Produces:  RangeWritten, RangeUnreadable, PackageAssembled and more to export-plans
 Delivery:  at least once; a range in the ledger is answered without reading, a published
            package is read and told again
-Failures:  unreadable tiles and a full disk are reported to the planner, which decides
+Failures:  unreadable tiles and a full disk are reported to the planner, which decides; an order
+           at which the process died three times fails its export
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 import structlog
 
-from app.domain.decision import NOTHING, Decision, Send
+from app.domain.decision import NOTHING, Decision, Record, Send
 from app.domain.inbox import InboxPosition
-from app.domain.records import AssemblePackage, RangeWritten, WriteRange
-from app.domain.topic_names import TILE_RANGE_WORK
+from app.domain.records import (
+    AssemblePackage,
+    AssemblyFailed,
+    RangeUnreadable,
+    RangeWritten,
+    WriteRange,
+)
+from app.domain.topic_names import EXPORT_PLANS, TILE_RANGE_WORK
 from app.kafka.edge import Edge
 from app.kafka.task_agent import TaskAgent, attach_handlers
 from app.writing.range_writer import RangeWriter
@@ -73,7 +81,27 @@ def attach(
         inbox=TILE_RANGE_WORK,
         handlers={WriteRange: write, AssemblePackage: assemble},
         concurrency=SIDE_BY_SIDE,
+        on_poison=partial(_give_up, edge.now_ms),
     )
+
+
+def _give_up(now_ms: Callable[[], int], order: Record | None, reason: str) -> Sequence[Send]:
+    """Fail the export of an order at which the process died three times."""
+    if isinstance(order, WriteRange):
+        report: Record = RangeUnreadable(
+            export_id=order.export_id,
+            attempt=order.attempt,
+            at_ms=now_ms(),
+            range_number=order.range_number,
+            trial=order.trial,
+            fatal=True,
+            reason=reason,
+        )
+    elif isinstance(order, AssemblePackage):
+        report = AssemblyFailed(order.export_id, order.attempt, now_ms(), reason)
+    else:
+        return ()
+    return (Send(EXPORT_PLANS, order.export_id, report),)
 
 
 def _too_late(order: WriteRange | AssemblePackage, now_ms: int) -> bool:

@@ -122,19 +122,22 @@ class Hooks:
         self.calls: list[tuple[dict[str, str], dict[str, Any]]] = []
         self.status = 200
         self.url = ""
+        self.called = asyncio.Event()
 
     async def receive(self, request: web.Request) -> web.Response:
         self.calls.append((dict(request.headers), await request.json()))
+        self.called.set()
         return web.Response(status=self.status)
 
     async def result(self, request_id: str) -> dict[str, Any]:
         """Wait for the result of a request."""
         async with asyncio.timeout(DEADLINE_S):
             while True:
+                self.called.clear()
                 for _, body in self.calls:
                     if body["requestId"] == request_id:
                         return body
-                await asyncio.sleep(0.02)
+                await self.called.wait()
 
 
 @pytest.fixture

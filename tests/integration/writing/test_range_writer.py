@@ -1,0 +1,116 @@
+"""One WriteRange carried out on real shards and a real folder of tiles."""
+
+import asyncio
+import io
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+
+import orjson
+import pytest
+from PIL import Image
+
+from app.domain.records import RangeUnreadable, RangeWritten, TileRunOrdered, WriteRange
+from app.sources.opening import open_source
+from app.store.artifact_store import ArtifactStore
+from app.writing.open_shards import IDLE_SHARDS, OpenShards
+from app.writing.range_writer import RangeWriter
+
+
+@pytest.fixture
+def layers(tmp_path):
+    image = io.BytesIO()
+    Image.new("RGB", (256, 256), (90, 120, 30)).save(image, "JPEG")
+    for col in range(4):
+        folder = tmp_path / "layers" / "relief" / "2" / str(col)
+        folder.mkdir(parents=True)
+        for row in range(4):
+            (folder / f"{row}.jpeg").write_bytes(image.getvalue())
+    return tmp_path / "layers"
+
+
+@pytest.fixture
+async def writer(layers, tmp_path):
+    store = ArtifactStore(tmp_path / "exports")
+    with ThreadPoolExecutor(2) as executor:
+        made = RangeWriter(
+            OpenShards("worker-1-abc", store.attempt_folder),
+            partial(open_source, allowed_roots=[layers]),
+            executor,
+            now_ms=lambda: 1_700_000_000_000,
+        )
+        yield made
+        await made.shards.close()
+
+
+def order(number=0, **changes):
+    fields = {
+        "export_id": "ab" * 32,
+        "attempt": "1700000000000-1",
+        "at_ms": 1,
+        "lane": 0,
+        "range_number": number,
+        "runs": (TileRunOrdered(2, number, number, 0, 4),),  # the source has rows 0 to 3
+        "table": "relief",
+        "source_json": orjson.dumps({"type": "folder", "path": "relief"}).decode(),
+        "on_error": "fail",
+        "lease_until_ms": 2_000_000_000_000,
+        "trial": 0,
+    }
+    return WriteRange(**(fields | changes))
+
+
+def shards(tmp_path, export_id="ab" * 32):
+    return sorted((tmp_path / "exports" / export_id).rglob("*.part"))
+
+
+async def test_a_range_is_written_and_reported_with_its_missing_tiles(writer, tmp_path):
+    send = await writer.write(order())
+    assert isinstance(send.record, RangeWritten)
+    (zoom,) = send.record.zooms
+    assert (zoom.expected, zoom.written, zoom.missing) == (5, 4, 1)
+    assert len(shards(tmp_path)) == 1
+
+
+async def test_ranges_of_one_attempt_share_a_shard_and_repeats_are_answered_the_same(
+    writer, tmp_path, layers
+):
+    sends = await asyncio.gather(*(writer.write(order(number)) for number in range(4)))
+    shutil.rmtree(layers / "relief")  # a range in the ledger is answered without reading
+    again = await writer.write(order(2))
+    assert again.record.zooms == sends[2].record.zooms
+    assert len(shards(tmp_path)) == 1
+
+
+async def test_an_unreadable_tile_is_reported_with_its_place_and_its_try(writer, layers):
+    (layers / "relief" / "2" / "1" / "2.jpeg").write_bytes(b"<html>not an image</html>")
+    send = await writer.write(order(1, trial=3))
+    assert isinstance(send.record, RangeUnreadable)
+    assert "2/1/2" in send.record.reason
+    assert (send.record.trial, send.record.fatal) == (3, False)
+    skipped = await writer.write(order(1, on_error="skip"))
+    assert skipped.record.zooms[0].skipped == 1
+
+
+async def test_a_source_that_is_not_allowed_fails_the_export_at_once(writer):
+    send = await writer.write(order(source_json='{"type":"folder","path":"../../etc"}'))
+    assert isinstance(send.record, RangeUnreadable)
+    assert send.record.fatal
+
+
+async def test_a_shard_that_is_gone_is_replaced_by_a_new_one(writer, tmp_path):
+    await writer.write(order(0))
+    (lost,) = shards(tmp_path)
+    lost.unlink()
+    send = await writer.write(order(1))
+    assert isinstance(send.record, RangeWritten)
+    assert [path for path in shards(tmp_path) if path != lost]
+
+
+async def test_only_so_many_shards_stay_open(writer, tmp_path):
+    for number in range(IDLE_SHARDS + 4):
+        await writer.write(replace(order(), export_id=f"{number:02x}" * 32))
+    assert len(writer.shards._seats) <= IDLE_SHARDS
+    first = await writer.write(replace(order(1), export_id="00" * 32))
+    assert isinstance(first.record, RangeWritten)

@@ -1,0 +1,146 @@
+"""What admission makes of a request, and what it does when it cannot judge it now."""
+
+from dataclasses import replace
+
+import pytest
+
+from app.admission.admit import Admission
+from app.domain.errors import CatalogueUnavailable, StorageUnavailable
+from app.domain.judgement import RequestLimits
+from app.domain.records import ExportRequested, RequestAdmitted, RequestRefused
+
+LAYER_ID = "11111111-1111-4111-8111-111111111111"
+LAYER = {
+    "id": LAYER_ID,
+    "productId": "relief",
+    "productVersion": "2.0",
+    "maxResolutionDeg": 0.703125 / 2**5,
+    "meanTileBytes": 9_000,
+    "footprint": {
+        "type": "Polygon",
+        "coordinates": [[[-180, -90], [180, -90], [180, 90], [-180, 90], [-180, -90]]],
+    },
+    "source": {"type": "folder", "path": "relief"},
+}
+REQUEST = ExportRequested("r1", LAYER_ID, bbox_json="[10,10,11,11]", callback_urls=("http://a",))
+
+
+class Listed:
+    """A catalogue and a store in memory; each can be made to fail."""
+
+    def __init__(self):
+        self.layers = {LAYER_ID: LAYER}
+        self.error = None
+        self.asked = 0
+
+    async def find(self, layer_id):
+        self.asked += 1
+        if self.error is not None:
+            raise self.error
+        return self.layers.get(layer_id)
+
+    def free_bytes(self):
+        return 5_000_000
+
+    def finished_attempts(self, _export_id):
+        return ["1700-1"]
+
+
+@pytest.fixture
+def listed():
+    return Listed()
+
+
+@pytest.fixture
+def admission(listed):
+    times = {"now_ms": 1_700_000_000_000}
+    made = Admission(listed, listed, RequestLimits(), lambda: times["now_ms"])
+    made_times[id(made)] = times
+    return made
+
+
+made_times = {}
+
+
+def pass_time(admission, ms):
+    made_times[id(admission)]["now_ms"] += ms
+
+
+def only_send(decision):
+    (send,) = decision.sends
+    return send
+
+
+async def test_a_sound_request_is_admitted_with_what_it_means_and_what_the_disk_holds(admission):
+    send = only_send(await admission.admit(REQUEST))
+    record = send.record
+    assert (send.topic, send.key) == ("export-registry", "r1")
+    assert isinstance(record, RequestAdmitted)
+    assert (record.min_zoom, record.max_zoom) == (0, 5)
+    assert record.free_bytes == 5_000_000
+    assert record.packages == ("1700-1",)
+    assert record.mean_tile_bytes == 9_000
+    assert record.layer_json.count("source")
+
+
+async def test_the_same_request_twice_means_the_same(admission):
+    first = only_send(await admission.admit(REQUEST)).record
+    again = only_send(await admission.admit(replace(REQUEST, tries=3))).record
+    assert first.request_digest == again.request_digest
+    assert first.export_id == again.export_id
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "named"),
+    [
+        ({"bbox_json": "[1,2,3]"}, 400, "bbox"),
+        ({"layer_id": "22222222-2222-4222-8222-222222222222"}, 404, "dbId"),
+        ({"request_id": "x" * 101}, 400, "requestId"),
+        ({"target_resolution_deg": 1e-6}, 400, "targetResolution"),
+    ],
+)
+async def test_what_can_never_succeed_is_refused_and_becomes_a_dead_letter(
+    admission, fields, status, named
+):
+    decision = await admission.admit(replace(REQUEST, **fields))
+    record = only_send(decision).record
+    assert isinstance(record, RequestRefused)
+    assert record.http_status == status
+    assert named in record.reason
+    assert decision.dead_letter == record.reason
+
+
+async def test_a_layer_whose_product_id_is_no_table_name_is_refused(admission, listed):
+    listed.layers[LAYER_ID] = LAYER | {"productId": "gpkg_contents"}
+    record = only_send(await admission.admit(REQUEST)).record
+    assert "gpkg_contents" in record.reason
+
+
+@pytest.mark.parametrize("error", [CatalogueUnavailable("away"), StorageUnavailable("hanging")])
+async def test_a_request_that_cannot_be_judged_now_goes_to_the_tail(admission, listed, error):
+    listed.error = error
+    decision = await admission.admit(REQUEST)
+    send = only_send(decision)
+    assert (send.topic, send.key, decision.dead_letter) == ("export-requests", "r1", None)
+    assert send.record == replace(REQUEST, tries=1, first_tried_at_ms=1_700_000_000_000)
+
+
+async def test_a_failed_look_up_is_not_repeated_for_five_seconds(admission, listed):
+    listed.error = CatalogueUnavailable("away")
+    await admission.admit(REQUEST)
+    await admission.admit(REQUEST)
+    assert listed.asked == 1
+    pass_time(admission, 5_001)
+    listed.error = None
+    assert isinstance(only_send(await admission.admit(REQUEST)).record, RequestAdmitted)
+
+
+async def test_after_an_hour_in_vain_a_request_is_refused_with_the_reason(admission, listed):
+    listed.error = CatalogueUnavailable("the catalogue is away")
+    waiting = only_send(await admission.admit(REQUEST)).record
+    pass_time(admission, 3_600_000)
+    decision = await admission.admit(waiting)
+    record = only_send(decision).record
+    assert isinstance(record, RequestRefused)
+    assert (record.http_status, record.reason) == (503, "the catalogue is away")
+    assert decision.dead_letter is None
