@@ -1,6 +1,6 @@
 """Admission at its Kafka edge.
 
-Consumes:  export-requests, key request_id; 16 side by side, their order does not matter
+Consumes:  export-requests, key request_id; 16 side by side, those of one request in order
 Produces:  RequestAdmitted, RequestRefused to export-registry; ExportRequested to the tail
 Delivery:  at least once; the registrar knows a request again by its id and digest
 Failures:  an invalid request becomes a failed result and a dead letter; catalogue or disk out

@@ -2,7 +2,7 @@
 
 import typer
 
-from app.cli import export, topics, up, verify
+from app.cli import dead_letters, export, topics, up, verify
 from app.cli.processes import Processes
 from app.cli.services import add_services
 
@@ -31,5 +31,10 @@ def build_typer_app(processes: Processes) -> typer.Typer:
     )
     for part in (up, topics, export, verify):
         typer_app.add_typer(part.commands)
+    typer_app.add_typer(
+        dead_letters.commands,
+        name="dead-letters",
+        help="Look at the records that could not be handled, and put them back.",
+    )
     add_services(typer_app, processes)
     return typer_app

@@ -231,5 +231,7 @@ async def bury(outbox: Outbox, topic: str, message: Any, reason: str, at_ms: int
         ("offset", b"%d" % message.offset),
         ("at_ms", b"%d" % at_ms),
     )
-    post = Post(outbox.topic_name(topic), message.key, message.value, headers=headers)
+    # aiokafka refuses a record without key and value, which others may well send us.
+    key = message.key if message.value is not None else message.key or b""
+    post = Post(outbox.topic_name(topic), key, message.value, headers=headers)
     await outbox.post_all([post])

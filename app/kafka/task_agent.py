@@ -9,7 +9,7 @@ in place with a bound; everything else ends the process before it commits.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -17,6 +17,7 @@ import structlog
 from app.domain.decision import Decision, Record, Send
 from app.domain.inbox import InboxPosition
 from app.kafka.edge import Edge, Handling
+from app.kafka.turns import Turns
 
 log = structlog.get_logger(__name__)
 
@@ -30,15 +31,19 @@ class TaskAgent:
     Attributes:
         handling: The wrapper around each record.
         handlers: Handler by record class.
+        turns: Keeps records of one key in their order although several are in hand.
     """
 
     handling: Handling
     handlers: Mapping[type[Any], Handler]
+    turns: Turns = field(default_factory=Turns)
 
     async def run(self, stream: Any) -> None:
         """Handle the inbox; the body of the Faust agent."""
         async for event in stream.events():
-            await self.handling.handled(event, self._worked)
+            # The second of two requests with one id must not overtake the first.
+            async with self.turns.turn(event.message.key or b""):
+                await self.handling.handled(event, self._worked)
 
     async def _worked(self, record: Record, position: InboxPosition, message: Any) -> None:
         handler = self.handlers.get(type(record))
@@ -77,7 +82,7 @@ def attach_handlers(
         inbox: Name of the inbox in the topic catalogue.
         handlers: For each record class an async function of the record and its position that
             returns what to send, and no rows. It may run twice for one record.
-        concurrency: Records in hand at the same time; more than 1 gives up their order.
+        concurrency: Records in hand at the same time; those of one key keep their order.
         temporary_failures_s: How long a TemporaryFailure is tried again in place, seconds;
             after that it counts as a bug.
         on_poison: What to send when a record is given up after the process died at it three

@@ -95,11 +95,18 @@ class Planned:
 
 
 def begin(state: PlannerState, order: Order) -> Decision:
-    """Start an attempt with a window of ranges; the same one again gets its work again."""
+    """Start an attempt with a window of ranges.
+
+    A replay of the record that wrote the row sends the window again. A start that comes once
+    more, because the registrar has not heard of the attempt for a while, is answered with how
+    far it is: after an hour of silence there are a hundred of them.
+    """
     record = order.plan
     known = state.progress.get(record.export_id)
     if known is not None and known.attempt == record.attempt:
-        return resend(known, replace_plan(order, state))
+        first = replace_plan(order, state)
+        replayed = order.offset <= known.written_by_offset
+        return resend(known, first) if replayed else Decision(sends=(report(known, first),))
     if known is not None and attempt_order(known.attempt) > attempt_order(record.attempt):
         return NOTHING
     row = ProgressRow(

@@ -134,11 +134,13 @@ async def test_bad_requests_become_failed_results_and_dead_letters_and_lose_no_o
     garbage = [
         (b"garbage", b"\xff\x00garbage"),
         (b"nothing", None),
+        (None, b"neither key nor sense"),
         (b"unknown schema", b"\x00\x00\x0f\xff\xff" + b"x" * 20),
         (b"cut short", CODEC.encode(request())[:-7]),
     ]
     good = [request(bbox_json=f"[{8 + n}.0,40.0,{8 + n}.5,40.5]") for n in range(3)]
     records = [(r.request_id.encode(), CODEC.encode(r)) for r in bad.values()]
+    await asyncio.to_thread(produce, service.broker, (None, None))
     mixed = [garbage[0], *records[:6], garbage[1], *records[6:], *garbage[2:]]
     for record in good:
         mixed.insert(len(mixed) // 2, (record.request_id.encode(), CODEC.encode(record)))
@@ -154,6 +156,7 @@ async def test_bad_requests_become_failed_results_and_dead_letters_and_lose_no_o
         assert result.file_uri == ""
     letters = await asyncio.to_thread(read_all, service.broker, "dead-letters")
     by_key = {key: (value, headers) for key, value, headers in letters}
+    assert (b"", None) in [(key, value) for key, value, _ in letters]
     for key, value in (*garbage, *records):
         assert by_key[key][0] == value
         assert by_key[key][1]["reason"]
