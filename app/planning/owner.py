@@ -117,8 +117,9 @@ class Planner:
             return plan.Order(started, self.covers.of(started), now_ms, offset)
 
         decisions = plan.tick(self.state, order_of, now_ms)
+        forgotten = [plan.forget(export_id) for export_id in self.state.torn()]
         return Decision(
-            stores=tuple(store for decision in decisions for store in decision.stores),
+            stores=tuple(store for found in (*forgotten, *decisions) for store in found.stores),
             sends=tuple(send for decision in decisions for send in decision.sends),
         )
 
@@ -128,9 +129,7 @@ class Planner:
 
     def due_at_ms(self) -> int | None:
         """When a Tick is wanted, ms since 1970 UTC; None: nothing runs."""
-        due = (
-            plan.row_due_at_ms(row)
-            for export_id, row in self.state.progress.items()
-            if export_id in self.state.plans
-        )
-        return min(due, default=None)
+        if self.state.torn():
+            return 0
+        rows = self.state.progress.values()
+        return min((plan.row_due_at_ms(row) for row in rows), default=None)

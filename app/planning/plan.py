@@ -233,9 +233,12 @@ def stop(state: PlannerState, record: ExportStopped) -> Decision:
     known = state.progress.get(record.export_id)
     if known is None or attempt_order(known.attempt) > attempt_order(record.attempt):
         return NOTHING
-    return Decision(
-        stores=(Store("plans", record.export_id, None), Store("progress", record.export_id, None))
-    )
+    return forget(record.export_id)
+
+
+def forget(export_id: str) -> Decision:
+    """Drop the rows of an export."""
+    return Decision(stores=(Store("plans", export_id, None), Store("progress", export_id, None)))
 
 
 def tick(
@@ -244,8 +247,8 @@ def tick(
     """Send what its lease has lost, and beat for every running export that is due."""
     due = [
         export_id
-        for export_id, row in sorted(state.progress.items())
-        if export_id in state.plans and row_due_at_ms(row) <= now_ms
+        for export_id in state.running()
+        if row_due_at_ms(state.progress[export_id]) <= now_ms
     ]
     return tuple(_heal(state.progress[export_id], order_of(export_id)) for export_id in due)
 

@@ -26,9 +26,26 @@ class PlannerState:
     def current(self, export_id: str, attempt: str) -> tuple[ExportStarted, ProgressRow] | None:
         """Plan and progress of an attempt; None when it is not the one that runs."""
         plan, progress = self.plans.get(export_id), self.progress.get(export_id)
-        if plan is None or progress is None or progress.attempt != attempt:
+        if plan is None or progress is None or not attempt == plan.attempt == progress.attempt:
             return None
         return plan, progress
+
+    def torn(self) -> list[str]:
+        """Exports of which the broker has lost the plan or the progress, or kept an older one.
+
+        They are forgotten: the registrar starts again what it does not hear of, and ranges that
+        a ledger has are not written again.
+        """
+        known = sorted(self.plans.keys() | self.progress.keys())
+        return [export_id for export_id in known if not self._fits(export_id)]
+
+    def running(self) -> list[str]:
+        """Exports with plan and progress of one attempt, in a fixed order."""
+        return [export_id for export_id in sorted(self.progress) if self._fits(export_id)]
+
+    def _fits(self, export_id: str) -> bool:
+        plan, progress = self.plans.get(export_id), self.progress.get(export_id)
+        return plan is not None and progress is not None and plan.attempt == progress.attempt
 
 
 def attempt_order(attempt: str) -> tuple[int, ...]:

@@ -18,6 +18,7 @@ from app.registrar import sends
 from app.registrar.lifecycle import changed, start
 from app.registrar.state import (
     COMPLETED,
+    CONFIRMED,
     LIVE,
     OPEN,
     RUNNING,
@@ -114,24 +115,36 @@ def _seen_before(
     known: RequestRow,
     moment: Moment,
 ) -> Decision:
-    """Send again what an earlier run of this record may not have sent."""
+    """Send again what an earlier run of this record may not have sent; store what got lost."""
     if known.request_digest != record.request_digest:
         return Decision(
             dead_letter=f"requestId {record.request_id} was used before with another body"
         )
-    body = state.bodies.get(record.request_id) or BodyRow(
-        record.bbox_json, record.target_resolution_deg, record.callback_urls
-    )
+    stores: list[Store] = []
+    body = state.bodies.get(record.request_id)
+    if body is None:
+        urls = record.callback_urls if known.repeats is None else ()
+        body = BodyRow(record.bbox_json, record.target_resolution_deg, urls)
+        if known.state != CONFIRMED:  # a broker that died has forgotten it
+            stores.append(Store("bodies", record.request_id, body))
     again = [sends.request_progress(record.request_id, known, body, moment.now_ms)]
     export = state.exports.get(known.export_id or "")
-    if known.state == SETTLED:
+    same_attempt = export is not None and export.attempt == known.attempt
+    if known.state == SETTLED or (known.state == CONFIRMED and (known.reason or same_attempt)):
+        # Confirmed or not: a broker that died may have forgotten the result.
         again.append(sends.settled(record.request_id, known, body, export, rules))
+    if known.repeats is not None:
+        again += _redeliveries(known.repeats, record.callback_urls, moment)
     if export is not None and known.export_id is not None:
         again.append(sends.export_progress(known.export_id, export, moment.now_ms))
         area = state.areas.get(known.export_id)
+        if area is None and export.state in LIVE and isinstance(record, RequestAdmitted):
+            mean_bytes = max(1, export.estimated_bytes // max(1, export.tile_count))
+            area = _area(record, rules, mean_bytes)
+            stores.append(Store("areas", known.export_id, area))
         if export.state == RUNNING and area is not None:
             again.append(sends.started(known.export_id, export, area, moment.now_ms))
-    return Decision(sends=tuple(again))
+    return Decision(tuple(stores), tuple(again))
 
 
 def _settled_refusal(
@@ -180,7 +193,7 @@ def _join(state: RegistrarState, asked: _Asked, export: ExportRow) -> Decision:
         first_id = first[0]
         row = asked.row(OPEN, "Repeated", repeats=first_id)
         body = asked.body(callback_urls=())
-        first_body = state.bodies[first_id]
+        first_body = state.body_of(first_id)
         urls = tuple(dict.fromkeys((*first_body.callback_urls, *record.callback_urls)))
         if urls != first_body.callback_urls:
             stores.append(Store("bodies", first_id, replace(first_body, callback_urls=urls)))

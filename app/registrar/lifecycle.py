@@ -18,6 +18,7 @@ from app.registrar.state import (
     COMPLETED,
     CONFIRMED,
     FAILED,
+    OPEN,
     RUNNING,
     SETTLED,
     Moment,
@@ -111,7 +112,7 @@ def assembled(
             changes=changed(export.changes, COMPLETED, moment),
         )
     learned = Store("layers", export.layer_id, _learned(state, export.layer_id, facts))
-    return _end(state, rules, record.export_id, ended, (learned,), moment)
+    return end(state, rules, record.export_id, ended, (learned,), moment)
 
 
 def failed(
@@ -121,31 +122,38 @@ def failed(
     export = state.exports.get(record.export_id)
     if export is None or export.attempt != record.attempt or export.state == COMPLETED:
         return Decision(sends=(sends.stopped(record.export_id, record.attempt, moment.now_ms),))
-    ended = export
-    if export.state == RUNNING:
-        ended = replace(
-            export,
-            state=FAILED,
-            reason=record.reason,
-            finished_at_ms=moment.now_ms,
-            changes=changed(export.changes, FAILED, moment),
-        )
-    return _end(state, rules, record.export_id, ended, (), moment)
+    ended = failed_row(export, record.reason, moment) if export.state == RUNNING else export
+    return end(state, rules, record.export_id, ended, (), moment)
+
+
+def failed_row(export: ExportRow, reason: str, moment: Moment) -> ExportRow:
+    """The row of an export that cannot be done."""
+    return replace(
+        export,
+        state=FAILED,
+        reason=reason,
+        finished_at_ms=moment.now_ms,
+        changes=changed(export.changes, FAILED, moment),
+    )
 
 
 def confirmed(
     state: RegistrarState, _rules: RegistrarRules, record: RequestConfirmed, _moment: Moment
 ) -> Decision:
-    """Let go of the bulk of a request whose result stands; a replay finds that done."""
+    """Let go of the bulk of a request whose result stands.
+
+    The bulk goes last: as long as a row says settled, its result may have to be told again. A
+    replay finds the row confirmed and removes what an earlier run left.
+    """
     row = state.requests.get(record.request_id)
-    if row is None or row.state != SETTLED:
+    if row is None or row.state == OPEN:
         return NOTHING
-    return Decision(
-        stores=(
-            Store("bodies", record.request_id, None),
-            Store("requests", record.request_id, replace(row, state=CONFIRMED)),
-        )
-    )
+    stores: list[Store] = []
+    if row.state == SETTLED:
+        stores.append(Store("requests", record.request_id, replace(row, state=CONFIRMED)))
+    if record.request_id in state.bodies:
+        stores.append(Store("bodies", record.request_id, None))
+    return Decision(stores=tuple(stores))
 
 
 def tick(state: RegistrarState, rules: RegistrarRules, moment: Moment) -> Decision:
@@ -162,7 +170,7 @@ def tick(state: RegistrarState, rules: RegistrarRules, moment: Moment) -> Decisi
         row = state.requests[request_id]
         export_row = state.exports.get(row.export_id or "")
         stores.append(Store("requests", request_id, replace(row, told_at_ms=moment.now_ms)))
-        told.append(sends.settled(request_id, row, state.bodies[request_id], export_row, rules))
+        told.append(sends.settled(request_id, row, state.body_of(request_id), export_row, rules))
     stores += (
         Store("requests", request_id, None)
         for request_id in _due(state.forgettable, moment.now_ms - REMEMBER_MS)
@@ -205,7 +213,7 @@ def _learned(state: RegistrarState, layer_id: str, facts: PackageFacts) -> Layer
     return LayerRow(tuple(ZoomMean(zoom, means[zoom]) for zoom in sorted(means)))
 
 
-def _end(
+def end(
     state: RegistrarState,
     rules: RegistrarRules,
     export_id: str,
@@ -213,16 +221,25 @@ def _end(
     first: Sequence[Store],
     moment: Moment,
 ) -> Decision:
-    """Store the end of an export, settle its requests, stop the planner, start the next."""
+    """Store the end of an export, settle its requests, stop the planner, start the next.
+
+    Args:
+        state: What the registrar knows.
+        rules: Settings it decides by.
+        export_id: Of the export.
+        export: Its row, ended.
+        first: Rows to store before it.
+        moment: When.
+    """
     stores = [*first, Store("exports", export_id, export)]
     told: list[Send] = []
     still_running = export_id in state.running
     for request_id in state.requests_of(export_id):
-        row = _settle(state.requests[request_id], export, moment)
+        row = settled_row(state.requests[request_id], export, moment)
         stores.append(Store("requests", request_id, row))
-        told.append(sends.settled(request_id, row, state.bodies[request_id], export, rules))
+        told.append(sends.settled(request_id, row, state.body_of(request_id), export, rules))
     told += (
-        sends.settled(request_id, row, state.bodies[request_id], export, rules)
+        sends.settled(request_id, row, state.body_of(request_id), export, rules)
         for request_id in state.untold
         if (row := state.requests[request_id]).export_id == export_id
     )
@@ -235,7 +252,8 @@ def _end(
     return Decision((*stores, *starts.stores), (*told, *starts.sends))
 
 
-def _settle(row: RequestRow, export: ExportRow, moment: Moment) -> RequestRow:
+def settled_row(row: RequestRow, export: ExportRow, moment: Moment) -> RequestRow:
+    """The row of a request whose export has ended."""
     return replace(
         row,
         state=SETTLED,
@@ -256,7 +274,8 @@ def _next_starts(
         return NOTHING
     stores: list[Store] = []
     told: list[Send] = []
-    for export_id in state.next_waiting(moment.now_ms)[:places]:
+    ready = [key for key in state.next_waiting(moment.now_ms) if key in state.areas]
+    for export_id in ready[:places]:
         export, area = start(state.exports[export_id], moment), state.areas[export_id]
         stores.append(Store("exports", export_id, export))
         told += (

@@ -17,6 +17,7 @@ from app.domain.records import (
 )
 from app.registrar import lifecycle
 from app.registrar.admit import admit, refuse
+from app.registrar.mend import is_torn, mend
 from app.registrar.state import Moment, RegistrarRules, RegistrarState
 
 HANDLERS: dict[type, Callable[[RegistrarState, RegistrarRules, Any, Moment], Decision]] = {
@@ -59,7 +60,8 @@ class Registrar:
         """
         moment = Moment(max(self.now_ms, record.at_ms), position.offset)
         if isinstance(record, Tick):
-            return lifecycle.tick(self.state, self.rules, moment)
+            mended = mend(self.state, self.rules, moment)
+            return mended or lifecycle.tick(self.state, self.rules, moment)
         handler = HANDLERS.get(type(record))
         return handler(self.state, self.rules, record, moment) if handler else NOTHING
 
@@ -69,4 +71,4 @@ class Registrar:
 
     def due_at_ms(self) -> int | None:
         """When a Tick is wanted, ms since 1970 UTC."""
-        return lifecycle.due_at_ms(self.state, self.rules)
+        return 0 if is_torn(self.state) else lifecycle.due_at_ms(self.state, self.rules)

@@ -106,6 +106,14 @@ class RegistrarState:
         if known is None or known.accepted_at_ms <= row.accepted_at_ms:
             self.first_by_repeat_key[repeat_key] = key
 
+    def is_live(self, export_id: str) -> bool:
+        """Whether an export waits or runs."""
+        return export_id in self.waiting or export_id in self.running
+
+    def body_of(self, request_id: str) -> BodyRow:
+        """The bulk of a request; an empty one when the broker has lost it."""
+        return self.bodies.get(request_id) or BodyRow(None, None, ())
+
     def requests_of(self, export_id: str) -> list[str]:
         """The open requests of an export, in a fixed order."""
         return sorted(self.open_by_export.get(export_id, ()))

@@ -13,6 +13,7 @@ from app.domain.records import (
     ExportAssembled,
     ExportBeat,
     ExportFailed,
+    ExportStarted,
     ExportStopped,
     RangesMissing,
     RangeSpan,
@@ -121,6 +122,15 @@ def test_a_replay_after_a_crash_sends_the_outstanding_window_again(big):
     big.carry_out(big.planner, big.planner.decide(written, InboxPosition(0, offset)))
     big.run()
     assert [o.range_number for o in big.orders[before:]] == [1, 2, 3]
+
+
+def test_a_start_that_comes_again_is_answered_with_how_far_the_export_is(big):
+    (started,) = big.records(ExportStarted)
+    orders, beats = len(big.orders), len(big.records(ExportBeat))
+    for _ in range(100):
+        big.feed("export-plans", started.export_id, started)
+    assert len(big.orders) == orders
+    assert len(big.records(ExportBeat)) == beats + 100
 
 
 def test_a_range_whose_lease_ran_out_is_sent_again_with_a_longer_one(big):

@@ -4,10 +4,14 @@ from dataclasses import replace
 
 import pytest
 
+from app.domain.decision import NOTHING
+from app.domain.inbox import InboxPosition
 from app.domain.records import (
+    ExportAssembled,
     ExportFailed,
     ExportStarted,
     RedeliveryAsked,
+    RequestConfirmed,
     RequestProgress,
     RequestRefused,
     RequestSettled,
@@ -115,6 +119,21 @@ def test_a_repeat_over_http_after_the_end_has_its_new_webhook_called_and_no_old_
     assert [r.url for r in pipeline.records(RedeliveryAsked)] == ["http://a", "http://b"]
     assert sorted(row.url for row in pipeline.deliveries) == ["http://a", "http://b"]
     assert {row.request_id for row in pipeline.deliveries} == {"r1"}
+
+
+def test_a_repeat_that_is_replayed_asks_for_its_webhooks_again(pipeline):
+    """The sends of the first run may have died with the process; completion calls none twice."""
+    first = pipeline.ask("r1", via_http=True, callback_urls=("http://a",))
+    attempt = pipeline.rows["exports", first.export_id].attempt
+    repeat = pipeline.admitted(
+        "r2", via_http=True, callback_urls=("http://a", "http://b"), packages=(attempt,)
+    )
+    decision = pipeline.registrar.decide(repeat, InboxPosition(0, 99))
+    pipeline.carry_out(pipeline.registrar, replace(decision, sends=()))
+    pipeline.start()
+    pipeline.feed("export-registry", "r2", repeat)
+    called = sorted((row.request_id, row.url) for row in pipeline.deliveries)
+    assert called == [("r1", "http://a"), ("r1", "http://b")]
 
 
 def test_a_package_that_is_gone_is_made_again_under_another_attempt(pipeline):
@@ -270,6 +289,41 @@ def test_a_crash_after_any_row_is_completed_by_the_replay(pipeline, survived):
     assert pipeline.results.keys() == {"r1", "r2"}
     assert all(result.success for result in pipeline.results.values())
     assert pipeline.registrar.state.untold == {}
+
+
+@pytest.mark.parametrize("survived", range(2))
+def test_a_crash_within_a_confirmation_leaves_a_request_that_can_be_told_again(pipeline, survived):
+    """Older records are replayed before the confirmation: they meet the rows as they are."""
+    confirmations = []
+    pipeline.inboxes["export-registry"] = Ears(pipeline.registrar, confirmations)
+    pipeline.ask("r1")
+    (confirmed,) = confirmations
+    (assembled,) = pipeline.records(ExportAssembled)
+    decision = pipeline.registrar.decide(confirmed, InboxPosition(0, 99))
+    pipeline.carry_out(pipeline.registrar, replace(decision, stores=decision.stores[:survived]))
+    pipeline.start()
+    pipeline.feed("export-registry", assembled.export_id, assembled)
+    pipeline.feed("export-registry", "r1", confirmed)
+    assert pipeline.results["r1"].success
+    assert ("bodies", "r1") not in pipeline.rows
+    assert pipeline.registrar.state.untold == {}
+
+
+class Ears:
+    """A registrar that hears of confirmations and does not act on them."""
+
+    def __init__(self, registrar, heard):
+        self.registrar = registrar
+        self.heard = heard
+
+    def decide(self, record, position):
+        if isinstance(record, RequestConfirmed):
+            self.heard.append(record)
+            return NOTHING
+        return self.registrar.decide(record, position)
+
+    def apply(self, store):
+        self.registrar.apply(store)
 
 
 def test_a_request_id_is_forgotten_after_fourteen_days(pipeline):

@@ -1,0 +1,306 @@
+"""The promises, watched while a run goes on and judged at its end."""
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from app.completion.settle import DELIVERED, delivery_id
+from app.domain.records import (
+    ExportFinished,
+    ExportProgress,
+    ExportRequested,
+    ExportStarted,
+    RangesMissing,
+    RequestConfirmed,
+    RequestProgress,
+    WriteRange,
+)
+from app.domain.topic_names import EXPORT_PLANS, EXPORT_REGISTRY, EXPORT_SETTLEMENTS
+from app.planning.state import attempt_order
+from app.registrar.owner import Registrar
+from app.registrar.state import CONFIRMED, OPEN, RegistrarRules
+from tests.simulation import asked
+from tests.simulation.broker import PARTITIONS
+from tests.simulation.violation import Violation
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+CALM = (
+    "duplicate",
+    "lose",
+    "echo",
+    "source",
+    "webhook",
+    "catalogue",
+    "gone",
+    "disk-full",
+    "stall",
+    "storm",
+)
+"""Faults that hurt no process and no shard."""
+
+ENDED = ("Completed", "Failed")
+
+QUICK = ("duplicate", "echo", "storm", "webhook", "gone", "disk-full")
+QUICK_MS = 29_000
+"""A request of a run with nothing but duplicates has its result after so long."""
+
+RECORDS_PER_ASKING = 260
+"""More records than this for each request mean that something breeds; see `judge_end`."""
+
+
+class Witness:
+    """Sees every result, webhook and progress record of a run.
+
+    Attributes:
+        results: The first result of each request.
+        accepted: What was asked, by request id; the first body.
+        dead: Dead letters: record and reason.
+        answered: Calls that a receiver has answered, by delivery id.
+    """
+
+    def __init__(self, world: "World") -> None:
+        """See nothing yet."""
+        self.world = world
+        self.accepted: dict[str, ExportRequested] = {}
+        self.results: dict[str, ExportFinished] = {}
+        self.heard_at_ms: dict[str, int] = {}
+        self.dead: list[tuple[Any, str]] = []
+        self.answered: Counter[str] = Counter()
+        self.progress: dict[str, Any] = {}
+        self.orders: Counter[tuple[str, str, int]] = Counter()
+        self.delivered_at_ms: dict[str, int] = {}
+        schedule = world.schedule
+        self.is_calm = schedule.has_only(*CALM) and schedule.lease_ms >= 30_000
+        self.is_quick = self.is_calm and schedule.has_only(*QUICK) and schedule.max_running > 1
+        self.forgets = any(fault.kind == "tail" for fault in world.schedule.faults)
+
+    def accept(self, record: ExportRequested) -> None:
+        """The broker has confirmed a request."""
+        self.accepted.setdefault(record.request_id, record)
+
+    def observe(self, topic: str, key: str, record: Any) -> None:
+        """A record of a topic that only the ingress reads."""
+        if type(record) is ExportProgress:
+            if not 0 <= record.tiles_missing <= record.tiles_expected:
+                raise Violation(f"missing tiles of {topic}/{key}: {record}")
+            if not 0 <= record.tiles_done <= record.tiles_expected:
+                raise Violation(f"tiles done of {topic}/{key}: {record}")
+            if record.state == "Completed" and record.tiles_done != record.tiles_expected:
+                raise Violation(f"completed with tiles to do: {record}")
+            before = self.progress.get(key)
+            if self.is_calm and before is not None and before.attempt == record.attempt:
+                self._check_going_on(before, record)
+        elif type(record) is RequestProgress and record.request_id not in self.accepted:
+            raise Violation(f"nobody asked: {record}")
+        self.progress[key] = record
+
+    @staticmethod
+    def _check_going_on(before: ExportProgress, record: ExportProgress) -> None:
+        """Within an attempt nothing goes back, and an end is an end."""
+        if record.tiles_done < before.tiles_done:
+            raise Violation(f"tiles done went back: {before} {record}")
+        if before.state in ENDED and record.state != before.state:
+            raise Violation(f"an export that ended goes on: {before} {record}")
+
+    def judge_send(self, key: str, record: Any) -> None:
+        """A record that follows from a row: the row must stand before it is sent."""
+        if type(record) is WriteRange:
+            self.orders[record.export_id, record.attempt, record.range_number] += 1
+            return
+        if type(record) is RangesMissing:
+            if self.is_calm:
+                raise Violation(f"no fault explains that ranges are missing: {record}")
+            return
+        if self.forgets:
+            return
+        if type(record) is RequestConfirmed:
+            if key not in self.results:
+                raise Violation(f"{key} is confirmed without a result")
+            return
+        rows = self.world.broker.changelogs[EXPORT_REGISTRY, 0].rows.rows
+        table = "exports" if type(record) is ExportStarted else "requests"
+        row: Any = rows.get((table, key))
+        if row is None or row.state == OPEN:
+            raise Violation(f"{type(record).__name__} of {key} is sent before its row stands")
+        if table == "exports" and attempt_order(row.attempt) < attempt_order(record.attempt):
+            raise Violation(f"{record.attempt} of {key} is started before its row stands")
+
+    def hear_result(self, request_id: str, result: ExportFinished | None) -> None:
+        """A row of `results`: the public result."""
+        first = self.results.get(request_id)
+        if result is None:
+            raise Violation(f"the result of {request_id} was removed")
+        if request_id not in self.accepted:
+            raise Violation(f"a result of {request_id}, which nobody asked for")
+        if first is not None and not self._has_forgotten(request_id):
+            if first != result:
+                raise Violation(f"{request_id} has two results: {first} and {result}")
+            return
+        self.results[request_id] = result
+        self.heard_at_ms[request_id] = self.world.now_ms
+        took_ms = self.world.now_ms - self.accepted[request_id].at_ms
+        if self.is_quick and took_ms > QUICK_MS:
+            raise Violation(f"{request_id} took {took_ms} ms, and no fault explains it")
+        if result.success:
+            self._check_package(result)
+        elif not result.error_reason:
+            raise Violation(f"{request_id} failed without a reason")
+
+    def _check_package(self, result: ExportFinished) -> None:
+        export_id, attempt, name = result.file_uri.split("/")[-3:]
+        folder = self.world.disk.folders.get((export_id, attempt))
+        package = (folder.package or folder.gone) if folder is not None else None
+        if package is None:
+            raise Violation(f"{result.request_id}: no package at {result.file_uri}")
+        facts = package.facts
+        told = (result.package_name, result.sha256, result.file_bytes)
+        if told != (facts.package_name, facts.sha256, facts.file_bytes) or name != told[0]:
+            raise Violation(f"{result.request_id}: the result tells {told} of {facts}")
+        cover = asked.cut_covers()[export_id]
+        tiles = tuple(package.ranges[number] for number in sorted(package.ranges))
+        rightly = any(tiles == cover.runs(cut) for cut in range(1, cover.cover.tile_count + 1))
+        if not rightly or facts.expected != cover.cover.tile_count:
+            raise Violation(f"{result.request_id}: wrong tiles in {facts.package_name}")
+        if package.gone_at_ms is not None:
+            asked_at_ms = self.accepted[result.request_id].at_ms
+            if package.gone_at_ms < asked_at_ms:
+                raise Violation(f"{result.request_id} was offered a package that was gone")
+
+    def receive_webhook(
+        self, told_id: str, url: str, request_id: str, result: ExportFinished
+    ) -> int:
+        """A receiver is called; returns its answer, 0 for none."""
+        if self.results.get(request_id) != result:
+            raise Violation(f"{url} was told of {request_id} what is not its result")
+        if told_id != delivery_id(request_id, url):
+            raise Violation(f"{url} was called for {request_id} under another id: {told_id}")
+        world = self.world
+        delivered_ms = self.delivered_at_ms.get(told_id)
+        if delivered_ms is not None and delivered_ms + 1_000 < world.now_ms and self.is_calm:
+            raise Violation(f"{url} was called again for {request_id}")
+        status = 200
+        if world.failing_webhooks:
+            world.failing_webhooks -= 1
+            status = (0, 500)[world.failing_webhooks % 2]
+        world.say(f"   webhook {url} of {request_id} answers {status}")
+        if status == 200:
+            self.answered[told_id] += 1
+        return status
+
+    def _has_forgotten(self, request_id: str) -> bool:
+        """Whether the broker lost the result: then another one may take its place."""
+        place = self.world.broker.place(EXPORT_SETTLEMENTS, request_id)
+        rows = self.world.broker.changelogs[place].lost
+        return ("results", request_id) in rows
+
+    def has_had_result(self, request_id: str, by_ms: int) -> bool:
+        """Whether the result of a request came before a time: the ingress then forgets it."""
+        return self.heard_at_ms.get(request_id, by_ms + 1) <= by_ms
+
+    def has_told(self, attempt: str) -> bool:
+        """Whether a result names the package of an attempt."""
+        return any(f"/{attempt}/" in result.file_uri for result in self.results.values())
+
+    def hear_delivery(self, key: str, row: Any) -> None:
+        """A row of `deliveries`."""
+        if row.state == DELIVERED:
+            self.delivered_at_ms.setdefault(key, self.world.now_ms)
+
+    def bury(self, record: Any, reason: str) -> None:
+        """A record went to the dead letters."""
+        self.dead.append((record, reason))
+
+    def watch_space(self, registrar: Registrar) -> None:
+        """What is reserved never exceeds the disk."""
+        if registrar.state.reserved_bytes() > self.world.schedule.capacity_bytes:
+            raise Violation(f"{registrar.state.reserved_bytes()} bytes are reserved")
+
+    def judge_end(self) -> None:
+        """Judge the end of a run: faults have stopped, and all timers have run out."""
+        for request_id in self.accepted:
+            if request_id not in self.results:
+                raise Violation(f"{request_id} has no result")
+        registrar = self._recovered_registrar()
+        self._judge_registrar(registrar)
+        self._judge_rows()
+        self._judge_webhooks(registrar)
+        self._judge_live_owners()
+        askings = self.world.schedule.askings
+        if self.is_calm:
+            self._judge_orders()
+        if not self.world.schedule.count_of("freeze"):  # a zombie's last word may come late
+            for record in self.progress.values():
+                if type(record) is ExportProgress and record.state not in ENDED:
+                    raise Violation(f"told to be running still: {record}")
+        limit = RECORDS_PER_ASKING * (len(askings) + len(self.world.schedule.faults))
+        if self.world.broker.appended > limit:
+            raise Violation(f"{self.world.broker.appended} records for {len(askings)} requests")
+
+    def _judge_orders(self) -> None:
+        """Duplicates do not breed: an order more needs a cause of its own."""
+        schedule = self.world.schedule
+        again = len(schedule.askings) - len({asking.request_id for asking in schedule.askings})
+        lost_or_twice = ("duplicate", "lose", "stall", "storm")
+        causes = again + schedule.size_of("echo") + sum(map(schedule.count_of, lost_or_twice))
+        # An order that comes too late is dropped, and sent once more.
+        allowed = 1 + 2 * causes + schedule.size_of("source")
+        for key, count in self.orders.items():
+            if count > allowed:
+                raise Violation(f"range {key} was ordered {count} times")
+
+    def _recovered_registrar(self) -> Registrar:
+        registrar = Registrar(RegistrarRules("http://here", 0, 8, asked.RANGE_BYTES))
+        rows = self.world.broker.changelogs[EXPORT_REGISTRY, 0].recovered().rows
+        for (table, key), row in rows.items():
+            registrar.load(table, key, row)
+        return registrar
+
+    def _judge_registrar(self, registrar: Registrar) -> None:
+        state = registrar.state
+        if state.reserved_bytes():
+            raise Violation(f"{state.reserved_bytes()} bytes stay reserved")
+        if state.waiting or state.running:
+            raise Violation(f"exports are left: {state.waiting} {state.running}")
+        left = {key: row.state for key, row in state.requests.items() if row.state != CONFIRMED}
+        if left:
+            raise Violation(f"requests are left: {left}")
+        if state.bodies or state.areas:
+            raise Violation(f"rows are left: bodies {set(state.bodies)}, areas {set(state.areas)}")
+
+    def _judge_rows(self) -> None:
+        for topic in (EXPORT_PLANS, EXPORT_SETTLEMENTS):
+            for partition in range(PARTITIONS[topic]):
+                rows = self.world.broker.changelogs[topic, partition].recovered().rows
+                for (table, key), row in rows.items():
+                    if table in ("plans", "progress"):
+                        raise Violation(f"{table} of {key} is left")
+                    if table == "deliveries" and row.state != DELIVERED:
+                        raise Violation(f"delivery {row} is left")
+                    if table == "results" and row != self.results.get(key):
+                        raise Violation(f"the result of {key} changed: {row}")
+
+    def _judge_webhooks(self, registrar: Registrar) -> None:
+        for request_id, record in self.accepted.items():
+            row = registrar.state.requests.get(request_id)
+            answers_for = row.repeats if row is not None and row.repeats else request_id
+            for url in record.callback_urls:
+                if not self.answered[delivery_id(answers_for, url)]:
+                    raise Violation(f"{url} was never told of {request_id} ({answers_for})")
+
+    def _judge_live_owners(self) -> None:
+        for place, partition in self.world.coordinators.consumers.items():
+            if partition.lost or not partition.process.alive:
+                raise Violation(f"nobody reads {place}")
+            recovered = self.world.broker.changelogs[place].recovered().rows
+            if partition.table.rows != recovered:
+                raise Violation(f"the rows of {place} are not those of its changelog")
+
+    @staticmethod
+    def brief_row(row: Any) -> str:
+        """A row in one short line."""
+        if row is None:
+            return "gone"
+        names = ("state", "phase", "attempt", "base", "trials", "success")
+        told = [f"{name}={getattr(row, name)}" for name in names if hasattr(row, name)]
+        return f"{type(row).__name__}({' '.join(told)})"
