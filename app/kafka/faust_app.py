@@ -77,11 +77,19 @@ class ServiceApp(faust.App):  # type: ignore[misc]  # Faust has no types that my
     group_fence: group_fence.GroupFence
     leave: Callable[[int], None]
     task_assignor: StableTaskAssignor | None = None
+    # On the embedded broker the supervisor alone gives names, and a broker that was killed
+    # forgets its members without any namesake.
+    shares_its_broker: bool = False
 
     def _crash(self, reason: BaseException) -> None:
         log.critical("faust_crashed", app=self.conf.id, error=repr(reason))
         self.leave(EXIT_BUG)
         super()._crash(reason)
+
+    def give_name_up(self) -> None:
+        """End the process: another one has joined the group under its name."""
+        log.critical("instance_id_taken", instance_id=self.conf.consumer_group_instance_id)
+        self.leave(EXIT_BUG)
 
     async def on_stop(self) -> None:
         """Wait for handlers, flush, then open the fence: what is left to send has no owner."""
@@ -131,6 +139,7 @@ def _build(name: str, place: AppPlace) -> ServiceApp:
         **({"PartitionAssignor": StableTableAssignor} if place.embedded else {}),
     )
     faust_app.leave = place.leave
+    faust_app.shares_its_broker = not place.embedded and place.instance_id is not None
     if place.embedded and place.instance_id is not None:
         faust_app.task_assignor = StableTaskAssignor(place.instance_id)
     faust_app.group_fence = group_fence.GroupFence(session_s, faust_app.coordinator)

@@ -15,6 +15,8 @@ from typing import Any
 import structlog
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.producer.sender import Sender
+from aiokafka.protocol.commit import OffsetCommitRequest
+from aiokafka.protocol.group import HeartbeatRequest
 
 from app.domain.errors import ExportServiceError
 
@@ -121,6 +123,24 @@ def guard_producer(producer: Any, fence: GroupFence, on_lost: Callable[[], None]
     producer._sender._fence_on_lost = on_lost  # noqa: SLF001 - same
 
 
+def guard_name(consumer: Any, fence: GroupFence, on_taken: Callable[[], None]) -> None:
+    """Tell when another process has joined the group under our static name.
+
+    The broker gives it our partitions in the same generation, and forgets our member id. aiokafka
+    does not tell the broker its name with a heartbeat, so instead of "fenced" it hears "unknown
+    member", and joins again: two processes of one name then throw each other out once a second,
+    and both write.
+
+    Args:
+        consumer: AIOKafkaConsumer, not started.
+        fence: The fence of the app that owns it.
+        on_taken: Called in the consumer's thread; must end the process.
+    """
+    consumer._client._fence = fence  # noqa: SLF001 - read by the wrapped coordinator below
+    consumer._client._fence_on_taken = on_taken  # noqa: SLF001 - same
+
+
+_UNKNOWN_MEMBER_ID = 25
 _installed = False
 
 
@@ -132,6 +152,7 @@ def install() -> None:
     _installed = True
     _note_heartbeats()
     _note_joins()
+    _note_namesakes()
     _hold_back_stale_sends()
 
 
@@ -164,6 +185,35 @@ def _note_joins() -> None:
         await original(self, generation, member_id, protocol, assignment)
 
     GroupCoordinator._on_join_complete = _on_join_complete  # noqa: SLF001 - aiokafka has no hook
+
+
+def _note_namesakes() -> None:
+    """Hear "unknown member" while the session cannot have expired: the name has been taken."""
+    original = GroupCoordinator._send_req  # noqa: SLF001 - aiokafka has no hook
+
+    @functools.wraps(original)
+    async def _send_req(self: Any, request: Any) -> Any:
+        asked_as = self.member_id
+        answer = await original(self, request)
+        on_taken = getattr(self._client, "_fence_on_taken", None)
+        if (
+            on_taken is not None
+            and asked_as == self.member_id
+            and self._client._fence.is_fresh()  # noqa: SLF001 - ours, set by guard_name()
+            and isinstance(request, HeartbeatRequest | OffsetCommitRequest)
+            and _UNKNOWN_MEMBER_ID in _error_codes(answer)
+        ):
+            on_taken()
+        return answer
+
+    GroupCoordinator._send_req = _send_req  # noqa: SLF001 - aiokafka has no hook
+
+
+def _error_codes(answer: Any) -> set[int]:
+    """List the error codes in the answer to a heartbeat or to a commit."""
+    if hasattr(answer, "error_code"):
+        return {answer.error_code}
+    return {code for _topic, partitions in answer.topics for _partition, code in partitions}
 
 
 def _hold_back_stale_sends() -> None:

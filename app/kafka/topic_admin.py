@@ -1,7 +1,7 @@
 """Creates the topics of the catalogue and says where a broker's topics differ from it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -13,6 +13,8 @@ from app.domain.errors import TemporaryFailure
 from app.kafka.topics import Topics, TopicSpec
 
 _POLL_S = 0.05
+# Between two tries at a broker that does not answer.
+_PAUSE_S = 0.2
 _TOPIC_ALREADY_EXISTS = 36
 # Compaction works on closed segments only; Kafka closes them after a week or 1 GB, which would
 # make every recovery read a week of beats.
@@ -84,27 +86,29 @@ async def create_topics(
     Raises:
         TopicsUnavailable: The broker does not answer, refuses a topic, or shows it too late.
     """
-    try:
-        async with asyncio.timeout(deadline_s), _admin(bootstrap) as admin:
+    created: list[str] = []
+
+    async def create(admin: AIOKafkaAdminClient) -> TopicReport:
+        existing = await _partition_counts(admin)
+        new = [
+            NewTopic(
+                name=name,
+                num_partitions=spec.partitions,
+                replication_factor=replication_factor,
+                topic_configs=topic_configs(spec),
+            )
+            for name, spec in topics
+            if name not in existing
+        ]
+        if new:
+            await _create(admin, new, created)
+        while any(name not in existing for name, _ in topics):
+            await asyncio.sleep(_POLL_S)
             existing = await _partition_counts(admin)
-            new = [
-                NewTopic(
-                    name=name,
-                    num_partitions=spec.partitions,
-                    replication_factor=replication_factor,
-                    topic_configs=topic_configs(spec),
-                )
-                for name, spec in topics
-                if name not in existing
-            ]
-            created = await _create(admin, new) if new else ()
-            while any(name not in existing for name, _ in topics):
-                await asyncio.sleep(_POLL_S)
-                existing = await _partition_counts(admin)
-            differences = await _differences(admin, topics, existing)
-    except (KafkaError, TimeoutError, OSError) as error:
-        raise TopicsUnavailable(f"topics at {bootstrap}: {error!r}") from error
-    return TopicReport(created=created, differences=differences)
+        differences = await _differences(admin, topics, existing)
+        return TopicReport(created=tuple(created), differences=differences)
+
+    return await _answered(bootstrap, create, deadline_s)
 
 
 async def check_topics(bootstrap: str, topics: Topics, *, deadline_s: float = 5.0) -> TopicReport:
@@ -113,14 +117,35 @@ async def check_topics(bootstrap: str, topics: Topics, *, deadline_s: float = 5.
     Raises:
         TopicsUnavailable: The broker does not answer in time.
     """
+
+    async def check(admin: AIOKafkaAdminClient) -> TopicReport:
+        existing = await _partition_counts(admin)
+        missing = tuple(name for name, _ in topics if name not in existing)
+        differences = await _differences(admin, topics, existing)
+        return TopicReport(missing=missing, differences=differences)
+
+    return await _answered(bootstrap, check, deadline_s)
+
+
+async def _answered(
+    bootstrap: str,
+    ask: Callable[[AIOKafkaAdminClient], Awaitable[TopicReport]],
+    deadline_s: float,
+) -> TopicReport:
+    """Ask until some broker answers: the client asks any one, which may be the one that is down."""
+    error: Exception | None = None
     try:
-        async with asyncio.timeout(deadline_s), _admin(bootstrap) as admin:
-            existing = await _partition_counts(admin)
-            missing = tuple(name for name, _ in topics if name not in existing)
-            differences = await _differences(admin, topics, existing)
-    except (KafkaError, TimeoutError, OSError) as error:
-        raise TopicsUnavailable(f"topics at {bootstrap}: {error!r}") from error
-    return TopicReport(missing=missing, differences=differences)
+        async with asyncio.timeout(deadline_s):
+            while True:
+                try:
+                    async with _admin(bootstrap) as admin:
+                        return await ask(admin)
+                except (KafkaError, OSError) as failure:
+                    error = failure
+                await asyncio.sleep(_PAUSE_S)
+    except TimeoutError as late:
+        cause = error or late
+        raise TopicsUnavailable(f"topics at {bootstrap}: {cause!r}") from cause
 
 
 @asynccontextmanager
@@ -133,15 +158,18 @@ async def _admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
         await admin.close()
 
 
-async def _create(admin: AIOKafkaAdminClient, new: list[NewTopic]) -> tuple[str, ...]:
+async def _create(admin: AIOKafkaAdminClient, new: list[NewTopic], created: list[str]) -> None:
     answer = await admin.create_topics(new)
-    created = []
+    refused = []
     for name, code, *words in answer.topic_errors:
         if code == 0:
             created.append(name)
         elif code != _TOPIC_ALREADY_EXISTS:  # another process was quicker
-            raise TopicsUnavailable(f"{name} cannot be created: {for_code(code).__name__} {words}")
-    return tuple(created)
+            refused.append((name, for_code(code), words))
+    for name, error, words in refused:
+        if error.retriable:
+            raise error(f"{name}: {words}")
+        raise TopicsUnavailable(f"{name} cannot be created: {error.__name__} {words}")
 
 
 async def _partition_counts(admin: AIOKafkaAdminClient) -> dict[str, int]:

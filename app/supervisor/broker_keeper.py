@@ -3,7 +3,7 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +28,7 @@ class BrokerKeeper:
         parent_pipe: int,
         backoff: Backoff | None = None,
         guarded: bool = sys.platform != "linux",
+        on_restarted: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """Plan it; `start` starts it.
 
@@ -37,7 +38,10 @@ class BrokerKeeper:
             parent_pipe: Reading end of the supervisor's pipe, for the guard.
             backoff: Pauses between restarts.
             guarded: Start a guard process that ends the broker when the supervisor dies.
+            on_restarted: Awaited when a broker that died answers again: it may have forgotten
+                what it acknowledged in its last 0.6 s.
         """
+        self._on_restarted = on_restarted
         self._broker = EmbeddedBroker(data_dir)
         self._say = say
         self._parent_pipe = parent_pipe
@@ -79,7 +83,8 @@ class BrokerKeeper:
             )
             await asyncio.sleep(pause_s)
             began = loop.time()
-            await self._start_again()
+            if await self._start_again() and self._on_restarted is not None:
+                await self._on_restarted()
 
     async def stop(self) -> None:
         """Stop the broker; SIGTERM saves everything."""
@@ -92,7 +97,7 @@ class BrokerKeeper:
         self._renew_guard()
         await asyncio.to_thread(self._broker.wait_until_ready)
 
-    async def _start_again(self) -> None:
+    async def _start_again(self) -> bool:
         """Start on the port that the children know; a failure is told and tried again later."""
         self._broker.stop()
         self._broker = EmbeddedBroker(self._broker.data_dir, self._broker.port)
@@ -100,6 +105,8 @@ class BrokerKeeper:
             await self._start()
         except BrokerUnavailable as error:
             self._say(f"broker: {error}")
+            return False
+        return True
 
     async def _until_ended(self) -> None:
         # A thread that waits would hold the process's lock, which `stop` needs.

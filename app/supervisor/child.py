@@ -125,6 +125,12 @@ class Child:
             with suppress(ProcessLookupError):
                 self._process.send_signal(number)
 
+    def start_anew(self) -> None:
+        """End the process at once; it is started again like one that died."""
+        if self.process_id is not None and self._process is not None:
+            with suppress(ProcessLookupError):
+                self._process.kill()
+
     async def _live_once(self) -> int:
         if self.log_path.exists() and self.log_path.stat().st_size > LOG_BYTES:
             rotate_log(self.log_path)

@@ -17,7 +17,7 @@ from typing import Final
 import aiohttp
 
 from app.domain.errors import ExportServiceError
-from app.kafka.topic_admin import create_topics
+from app.kafka.topic_admin import TopicsUnavailable, create_topics
 from app.kafka.topics import Topics
 from app.settings import Settings
 from app.supervisor.broker_keeper import BrokerKeeper
@@ -133,13 +133,34 @@ class Supervisor:
         if self._settings.broker is not None:
             return self._settings.broker
         keeper = BrokerKeeper(
-            self._settings.data_dir / "broker", self._desk.say, parent_pipe=self._parent_pipe
+            self._settings.data_dir / "broker",
+            self._desk.say,
+            parent_pipe=self._parent_pipe,
+            on_restarted=self._after_broker_restart,
         )
         self.broker = keeper
         await keeper.start()
         self._kept.append(asyncio.create_task(keeper.keep_running(), name="broker"))
         self._desk.say(f"Embedded broker at {keeper.address}")
         return keeper.address
+
+    async def _after_broker_restart(self) -> None:
+        """Bring everything in step with a broker that may have lost its last records.
+
+        Topics that were made just before are made again. A coordinator's rows may be ahead of
+        their changelogs, so that it would confirm results that no topic holds: it starts anew.
+        """
+        try:
+            await self._prepare_topics(self._broker_address())
+        except TopicsUnavailable as error:
+            self._desk.say(f"Topics: {error}")
+        for child in self.children:
+            if child.plan.command[-1] == "coordinator":
+                child.start_anew()
+
+    def _broker_address(self) -> str:
+        assert self.broker is not None, "only an embedded broker is restarted here"
+        return self.broker.address
 
     async def _prepare_topics(self, broker: str) -> None:
         topics = Topics(self._settings.topic_prefix)

@@ -68,7 +68,12 @@ def attach(
             if order.then_assemble is None or not isinstance(report.record, RangeWritten):
                 return Decision(sends=(report,))
         if order.then_assemble is None:
-            return NOTHING  # of a finished attempt: its planner has forgotten it
+            # The package stands, so the range is done. A planner that was rolled back hears so;
+            # any other has forgotten the attempt.
+            done = RangeWritten(
+                order.export_id, order.attempt, edge.now_ms(), order.range_number, ()
+            )
+            return Decision(sends=(Send(EXPORT_PLANS, order.export_id, done),))
         return Decision(sends=tuple(await assembler.assemble(order.then_assemble)))
 
     async def assemble(order: AssemblePackage, _position: InboxPosition) -> Decision:

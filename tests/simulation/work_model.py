@@ -121,9 +121,11 @@ class WorkModel:
         return (yield from self.assemble(memory, order.then_assemble))
 
     @staticmethod
-    def answer_published(_memory: WorkerMemory, _order: WriteRange) -> Sequence[Send]:
-        """A range of a package that stands: its planner has forgotten the attempt."""
-        return ()
+    def answer_published(memory: WorkerMemory, order: WriteRange) -> Sequence[Send]:
+        """The package stands, so the range is done: its planner hears so, or has forgotten it."""
+        now_ms = memory.process.now_ms
+        record = RangeWritten(order.export_id, order.attempt, now_ms, order.range_number, ())
+        return (Send(EXPORT_PLANS, order.export_id, record),)
 
     def write(self, memory: WorkerMemory, order: WriteRange) -> Waits:
         """As app.writing.range_writer."""

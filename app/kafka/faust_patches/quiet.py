@@ -40,6 +40,8 @@ def create_worker_consumer(self: Any, transport: Any) -> Any:
     """
     consumer: aiokafka.AIOKafkaConsumer = _create_worker_consumer(self, transport)
     consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS  # noqa: SLF001 - read when it starts
+    if getattr(self.app, "shares_its_broker", False):
+        group_fence.guard_name(consumer, self.app.group_fence, self.app.give_name_up)
     assignor = getattr(self.app, "task_assignor", None)
     if assignor is not None and not self.app.tables.changelog_topics:
         consumer._partition_assignment_strategy = [assignor]  # noqa: SLF001 - same

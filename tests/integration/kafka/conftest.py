@@ -120,6 +120,10 @@ class Workers:
             else []
         )
 
+    def output(self, instance: str) -> str:
+        """What an instance has printed, over all its processes."""
+        return (self.folder / f"{instance}.out").read_text()
+
     def end(self) -> None:
         for worker in self.running:
             if worker.poll() is None:

@@ -2,11 +2,13 @@
 
 As a script: notebook_stage.py BROKER PREFIX INSTANCE FOLDER [owner|tasks]. It logs one JSON line
 an event to FOLDER/<instance>.log and stops at SIGTERM.
+
+EXPORT_TEST_MEMBERSHIP says how its apps belong to their group: `embedded` (the default, static and
+with what the embedded broker needs besides), `static` or `dynamic`.
 """
 
 import asyncio
 import json
-import logging
 import os
 import signal
 import sys
@@ -16,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from app.bootstrap.process import run_faust, run_until_stopped
 from app.domain.decision import NOTHING, Decision, Send, Store
 from app.domain.errors import InvalidRecord
 from app.domain.inbox import InboxPosition
@@ -25,6 +28,7 @@ from app.kafka.faust_app import AppPlace, ServiceApp, build_coordinator_app, bui
 from app.kafka.owner_agent import OwnerAgent, attach_owner
 from app.kafka.task_agent import attach_handlers
 from app.kafka.topics import Topics
+from app.settings import Settings
 
 INBOX, TABLE, CHANGELOG, OUTBOX = (
     "export-plans",
@@ -140,14 +144,20 @@ class Running:
         await self.app.stop()
 
 
+def membership() -> str:
+    """How the apps belong to their group."""
+    on_other_broker = "static" if "EXPORT_TEST_BROKER" in os.environ else "embedded"
+    return os.environ.get("EXPORT_TEST_MEMBERSHIP", on_other_broker)
+
+
 def place(broker: str, prefix: str, instance: str, folder: Path, exits: list[int]) -> AppPlace:
     return AppPlace(
-        brokers=[broker],
+        brokers=broker.split(","),
         datadir=folder / instance,
         partitions=6,
         prefix=prefix,
-        instance_id=instance,
-        embedded=True,
+        instance_id=None if membership() == "dynamic" else instance,
+        embedded=membership() == "embedded",
         leave=exits.append,
     )
 
@@ -218,7 +228,8 @@ def tasks_app(
     return Running(app, edge, [], exits)
 
 
-async def main(broker: str, prefix: str, instance: str, folder: Path, kind: str) -> None:
+def main(broker: str, prefix: str, instance: str, folder: Path, kind: str) -> None:
+    """Run the stage as the service runs its own: with the same signals and the same end."""
     file = (folder / f"{instance}.log").open("a", buffering=1)
 
     def note(*what: Any) -> None:
@@ -233,25 +244,27 @@ async def main(broker: str, prefix: str, instance: str, folder: Path, kind: str)
         note("end", position.partition, position.offset, record.text)
         return Decision(sends=(Send(OUTBOX, record.key, Copied(record.key, (record.text,))),))
 
-    if kind == "owner":
-        running = owner_app(broker, prefix, instance, folder, note=note, leave=os._exit)
-    else:
-        running = tasks_app(
-            broker, prefix, instance, folder, {Written: work}, concurrency=4, leave=os._exit
-        )
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(process)d %(name)s %(message)s", stream=sys.stdout
-    )
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    async def live(stop: asyncio.Event) -> None:
+        if kind == "owner":
+            running = owner_app(broker, prefix, instance, folder, note=note, leave=os._exit)
+        else:
+            running = tasks_app(
+                broker, prefix, instance, folder, {Written: work}, concurrency=4, leave=os._exit
+            )
+
+        async def note_ready() -> None:
+            while not running.app.is_ready():  # noqa: ASYNC110 - Faust has no event for it
+                await asyncio.sleep(0.02)
+            note("ready")
+
+        noting = asyncio.create_task(note_ready())
+        await run_faust(running.app, stop)
+        noting.cancel()
+        note("stopped")
+
     note("boot")
-    async with running:
-        while not running.app.is_ready():  # noqa: ASYNC110 - Faust has no event for it
-            await asyncio.sleep(0.02)
-        note("ready")
-        await stop.wait()
-    note("stopped")
+    run_until_stopped(Settings(data_dir=folder, embedded=membership() == "embedded"), live)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:4], Path(sys.argv[4]), sys.argv[5]))
+    main(*sys.argv[1:4], Path(sys.argv[4]), sys.argv[5])

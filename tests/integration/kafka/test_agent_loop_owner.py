@@ -1,7 +1,6 @@
 """The owner agent on the real broker: confirmed rows, Ticks, restarts, garbage, bugs."""
 
 import signal
-import subprocess
 import time
 from collections import Counter
 from pathlib import Path
@@ -208,20 +207,6 @@ async def test_a_record_at_which_the_process_died_three_times_is_given_up(
     assert b"died 3 times" in dict(letter.headers)["reason"]
 
 
-async def test_sigterm_ends_after_the_record_in_hand_and_commits_it(
-    stage: Any, bench: Any, eventually: Any, workers: Any
-) -> None:
-    worker = workers.start("one", "tasks")
-    await eventually(lambda: ["ready"] in workers.log("one"), deadline_s=30)
-    await bench.send(stage.INBOX, stage.Written("a", "slow 2"), partition=1)
-    await eventually(lambda: ["begin", 1, 0, "slow 2"] in workers.log("one"), deadline_s=10)
-    worker.terminate()
-    assert _waited(worker) == 0
-    assert workers.log("one")[-2:] == [["end", 1, 0, "slow 2"], ["stopped"]]
-    assert await bench.committed("worker", stage.INBOX, 1) == 1
-    assert await bench.copied() == [stage.Copied("a", ("slow 2",))]
-
-
 async def test_records_survive_kill_9_in_the_middle_of_their_handlers(
     stage: Any, bench: Any, eventually: Any, workers: Any
 ) -> None:
@@ -242,7 +227,3 @@ async def test_records_survive_kill_9_in_the_middle_of_their_handlers(
     await eventually(all_copied, deadline_s=40)
     ended = Counter(tuple(event[1:3]) for event in workers.log("one") if event[0] == "end")
     assert len(ended) == 60
-
-
-def _waited(worker: "subprocess.Popen[bytes]") -> int:
-    return worker.wait(timeout=30)

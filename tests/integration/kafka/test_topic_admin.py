@@ -5,6 +5,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from app.kafka import topics as catalogue
+from app.kafka.embedded_broker import EmbeddedBroker
 from app.kafka.topic_admin import TopicsUnavailable, check_topics, create_topics
 from app.kafka.topics import Topics
 
@@ -83,3 +84,16 @@ async def test_a_topic_the_broker_refuses_is_named(broker, topic_prefix, monkeyp
 async def test_without_a_broker_the_error_names_its_address(call):
     with pytest.raises(TopicsUnavailable, match=NOBODY_LISTENS):
         await call(NOBODY_LISTENS, Topics(), deadline_s=2)
+
+
+async def test_a_broker_that_starts_late_is_awaited(tmp_path):
+    late = EmbeddedBroker(tmp_path)
+    with late:
+        port = late.port
+    creating = asyncio.create_task(create_topics(f"127.0.0.1:{port}", Topics(), deadline_s=20))
+    await asyncio.wait([creating], timeout=0.5)
+    assert not creating.done()
+    with EmbeddedBroker(tmp_path, port):
+        report = await creating
+    assert len(report.created) == len(list(Topics()))
+    assert report.is_sound
