@@ -181,26 +181,25 @@ def tiles_of(package):
 
 
 def results_in_kafka(broker):
+    """Every result that stands in Kafka now, as the webhook would tell it."""
     codec = Codec.from_folder()
     consumer = Consumer({"bootstrap.servers": broker, "group.id": "anyone", "log_level": 0})
+    found = []
     try:
-        metadata = consumer.list_topics("export-finished", timeout=10)
-        partitions = [
-            TopicPartition("export-finished", number, 0)
-            for number in metadata.topics["export-finished"].partitions
-        ]
-        ends = {p.partition: consumer.get_watermark_offsets(p, timeout=10)[1] for p in partitions}
-        consumer.assign(partitions)
-        found = []
-        left = sum(ends.values())
-        while left:
-            message = consumer.poll(10)
-            assert message is not None
-            found.append(result_body(codec.decode(message.value())))
-            left -= 1
-        return found
+        topic = consumer.list_topics("export-finished", timeout=10).topics["export-finished"]
+        for number in topic.partitions:
+            place = TopicPartition("export-finished", number, 0)
+            # Partition by partition: what arrives in another meanwhile must not hide any.
+            left = consumer.get_watermark_offsets(place, timeout=10)[1]
+            consumer.assign([place])
+            while left:
+                message = consumer.poll(10)
+                assert message is not None
+                found.append(result_body(codec.decode(message.value())))
+                left -= 1
     finally:
         consumer.close()
+    return found
 
 
 @pytest.fixture
