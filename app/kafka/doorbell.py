@@ -147,8 +147,8 @@ def _short(folder: Path) -> Path | None:
 
 def ring(topics: Iterable[str]) -> None:
     """Ring for these topics; does nothing where no doorbell is installed."""
-    if _doorbell is not None:
-        _doorbell.ring(set(topics))
+    if _doorbell is not None and (rung := set(topics)):
+        _doorbell.ring(rung)
 
 
 def listener(is_mine: Callable[[str], bool]) -> Listener | None:

@@ -19,6 +19,7 @@ from app.domain.decision import Decision, Record, Send, Store
 from app.domain.errors import TemporaryFailure
 from app.domain.inbox import InboxPosition
 from app.domain.records import Tick
+from app.domain.topic_names import EXPORT_FINISHED
 from app.kafka import doorbell
 from app.kafka.delivery import confirmed
 from app.kafka.edge import Edge, Handling
@@ -151,7 +152,9 @@ class OwnerAgent:
                 )
         finally:
             await confirmed(under_way)
-        doorbell.ring(self.tables[store.table].changelog_topic_name for store in stores)
+        changelogs = {self.tables[store.table].changelog_topic_name for store in stores}
+        # Nobody waits for a changelog, but for the one that is the public topic of results.
+        doorbell.ring(changelogs & {self.edge.topic_name(EXPORT_FINISHED)})
 
     async def tick_when_due(self) -> None:
         """Send a Tick to each partition that has something due; runs as long as the app."""
