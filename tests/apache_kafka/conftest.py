@@ -1,8 +1,8 @@
 """The tests of the Kafka layer and of the whole service, on a real Apache Kafka.
 
-They run only when this folder is named (`scripts/test tests/apache_kafka`), as `.ci/run` does after
-`scripts/test`: they need Java and Maven, and minutes. EXPORT_KAFKA_REQUIRED=1 turns the skip for a
-missing Java or Maven into an error.
+They run only when this folder is named (`scripts/test tests/apache_kafka`): they need Java and
+Maven, and minutes, and are not part of `.ci/run` yet (docs/reliability.md, Open).
+EXPORT_KAFKA_REQUIRED=1 turns the skip for a missing Java or Maven into an error.
 """
 
 import importlib.util
