@@ -63,6 +63,13 @@ class Settings(BaseSettings):
     range_bytes: int = 64 * 1024 * 1024
     """Size of a range: one transaction and one work record, 1 to 5 s for most sources."""
 
+    range_tiles: int = 50_000
+    """Most tiles of a range, where tiles are tiny: each costs time whatever its size."""
+
+    removal_grace_s: int = 3600
+    """Seconds that files stay which may still be in somebody's hands: a package that was just
+    offered after it expired, and what a late writer leaves in a folder that was removed."""
+
     max_running_exports: int = 32
     """Exports that run at once; the others wait by priority, so open shards stay few."""
 

@@ -20,7 +20,12 @@ from app.domain.errors import (
 )
 from app.domain.judgement import Judgement, RequestLimits, caller_digest, judge
 from app.domain.layer_record import LayerRecord
-from app.domain.records import ExportRequested, RequestAdmitted, RequestRefused
+from app.domain.records import (
+    ExportCommanded,
+    ExportRequested,
+    RequestAdmitted,
+    RequestRefused,
+)
 from app.domain.topic_names import EXPORT_REGISTRY, EXPORT_REQUESTS
 
 log = structlog.get_logger(__name__)
@@ -86,6 +91,18 @@ class Admission:
             return self.refused(record, int(error.http_status), str(error))
         except TemporaryFailure as error:
             return await self._put_back(record, error)
+
+    async def command(self, record: ExportCommanded) -> Decision:
+        """Hand a caller's command to the registrar, which alone decides.
+
+        Running twice is harmless: so is every command.
+        """
+        if not 0 < len(record.request_id) <= MAX_REQUEST_ID_CHARS:
+            return Decision(
+                dead_letter=f"request_id has {len(record.request_id)} characters; "
+                f"it must have 1 to {MAX_REQUEST_ID_CHARS}"
+            )
+        return Decision(sends=(Send(EXPORT_REGISTRY, record.request_id, record),))
 
     async def _judged(self, record: ExportRequested) -> Decision:
         if not 0 < len(record.request_id) <= MAX_REQUEST_ID_CHARS:

@@ -31,6 +31,8 @@ def build(settings: Settings) -> ServiceApp:
         package_ms=settings.package_days * DAY_MS,
         max_running=settings.max_running_exports,
         range_bytes=settings.range_bytes,
+        range_tiles=settings.range_tiles,
+        grace_ms=settings.removal_grace_s * 1000,
     )
     app.registrar.agent.attach(edge, rules)
     app.planning.agent.attach(edge)

@@ -18,6 +18,7 @@ from app.kafka.faust_app import ServiceApp, build_worker_app
 from app.settings import Settings
 from app.sources.opening import open_source
 from app.store.artifact_store import ArtifactStore
+from app.writing.caretaker import Caretaker
 from app.writing.open_shards import OpenShards
 from app.writing.range_writer import RangeWriter
 
@@ -67,10 +68,14 @@ def build(settings: Settings) -> Worker:
         owner=owner,
         now_ms=edge.now_ms,
     )
+    caretaker = Caretaker(
+        store, shards, ThreadPoolExecutor(2, "files"), owner=owner, now_ms=edge.now_ms
+    )
     app.writing.agent.attach(
         edge,
         writer,
         assembler,
+        caretaker,
         is_published=partial(_is_published, store),
     )
     app.admission.agent.attach(

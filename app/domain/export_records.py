@@ -63,11 +63,14 @@ class ExportFailed:
     attempt: Attempt
     at_ms: AtMs
     reason: Annotated[str, Doc("What happened, for people.")]
+    may_continue: Annotated[
+        bool, Doc("A later attempt may go on with the ranges that are written; else they go.")
+    ] = False
 
 
 @dataclass(frozen=True, slots=True)
 class RemoveAttempt:
-    """Remove the files of an attempt."""
+    """The registrar orders the files of an attempt that is over to be removed."""
 
     export_id: ExportId
     attempt: Attempt

@@ -42,7 +42,7 @@ from app.domain.work_records import (
     RangeSpan,
     RangeUnreadable,
     RangeWritten,
-    ShardAdopted,
+    ShardsAdopted,
     TileRunOrdered,
     WriteRange,
 )
@@ -77,7 +77,7 @@ __all__ = [
     "RequestProgress",
     "RequestRefused",
     "RequestSettled",
-    "ShardAdopted",
+    "ShardsAdopted",
     "Tick",
     "TileRunOrdered",
     "TilesTold",

@@ -131,7 +131,7 @@ class RequestProgress:
     bbox_json: BboxJson
     target_resolution_deg: Annotated[float | None, Doc("As asked, degrees per pixel.")]
     accepted_at_ms: Annotated[int, Doc("When the registrar first saw it, ms since 1970 UTC.")]
-    verdict: Annotated[str, Doc("Accepted, Joined, Repeated, Cached or Refused.")]
+    verdict: Annotated[str, Doc("Accepted, Joined, Repeated, Cached, Refused or Cancelled.")]
     http_status: Annotated[int, Doc("Status that the API answers with.")]
     reason: Annotated[str | None, Doc("Why it was refused.")]
     export_id: Annotated[str | None, Doc("The export that it belongs to; null when refused.")]
@@ -153,7 +153,7 @@ class ExportProgress:
     export_id: ExportId
     at_ms: AtMs
     attempt: Attempt
-    state: Annotated[str, Doc("Pending, In-Progress, Completed or Failed.")]
+    state: Annotated[str, Doc("Pending, In-Progress, Completed, Failed, Aborted or Expired.")]
     layer_id: LayerId
     priority: Priority
     tiles_expected: Annotated[int, Doc("Tiles of the export, count.")]

@@ -19,9 +19,9 @@ class RequestRow:
     request_digest: Annotated[str, Doc("SHA-256 over the caller's fields.")]
     client: Annotated[str, Doc("Who asked.")]
     layer_id: Annotated[str, Doc("The layer's catalogue record, uuid.")]
-    state: Annotated[str, Doc("open, settled or confirmed.")]
+    state: Annotated[str, Doc("open, settled, confirmed, or cancelled before it came.")]
     accepted_at_ms: Annotated[int, Doc("When the registrar first saw it, ms since 1970 UTC.")]
-    verdict: Annotated[str, Doc("Accepted, Joined, Repeated, Cached or Refused.")]
+    verdict: Annotated[str, Doc("Accepted, Joined, Repeated, Cached, Refused or Cancelled.")]
     http_status: Annotated[int, Doc("Status that the API answers with.")]
     reason: Annotated[str | None, Doc("Why it was refused or failed.")] = None
     export_id: Annotated[str | None, Doc("The export it belongs to; null when refused.")] = None
@@ -35,6 +35,7 @@ class RequestRow:
     told_at_ms: Annotated[
         int, Doc("When RequestSettled was last sent, ms since 1970 UTC; 0: never.")
     ] = 0
+    aborted: Annotated[bool, Doc("Its caller has cancelled it.")] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +48,20 @@ class BodyRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Removal:
+    """An attempt that is over and whose files have to go."""
+
+    attempt: Annotated[str, Doc("The run of the export.")]
+    due_at_ms: Annotated[int, Doc("When its removal is ordered next, ms since 1970 UTC.")]
+    again: Annotated[bool, Doc("Once more after a while: a late writer may leave something.")]
+    ordered: Annotated[bool, Doc("Whether it has been ordered; else no answer counts.")] = False
+
+
+@dataclass(frozen=True, slots=True)
 class ExportRow:
     """Table `exports`: one export, kept until its files are removed."""
 
-    state: Annotated[str, Doc("waiting, running, completed or failed.")]
+    state: Annotated[str, Doc("waiting, running, completed, failed, cancelled or expired.")]
     attempt: Annotated[str, Doc("The run it is in, or the last one; empty before the first.")]
     layer_id: Annotated[str, Doc("The layer's catalogue record, uuid.")]
     priority: Annotated[int, Doc("The highest priority of its requests.")]
@@ -68,6 +79,12 @@ class ExportRow:
     facts: Annotated[PackageFacts | None, Doc("The finished package.")] = None
     reason: Annotated[str | None, Doc("Why it failed.")] = None
     changes: Annotated[tuple[ProgressChange, ...], Doc("The last 20 changes, oldest first.")] = ()
+    removals: Annotated[tuple[Removal, ...], Doc("Attempts whose files have to go.")] = ()
+    tiles_per_range: Annotated[int, Doc("Of the attempt; one that continues it has the same.")] = 0
+    may_continue: Annotated[bool, Doc("A failed attempt whose ranges a later one may take.")] = (
+        False
+    )
+    continues: Annotated[str | None, Doc("The failed attempt that this one goes on with.")] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +128,7 @@ class ProgressRow:
     """Table `progress`: how far the planner is with an attempt."""
 
     attempt: Annotated[str, Doc("The run of the export.")]
-    phase: Annotated[str, Doc("writing, assembling, assembled or failed.")]
+    phase: Annotated[str, Doc("adopting, writing, assembling, assembled or failed.")]
     base: Annotated[int, Doc("Every range below this number is done.")]
     done: Annotated[bytes, Doc("Bitmap of the ranges done from base on, lowest bit first.")]
     next_range: Annotated[int, Doc("The first range that has not been sent yet.")]
@@ -121,10 +138,13 @@ class ProgressRow:
     tiles_done: Annotated[int, Doc("Tiles of the ranges done, count.")] = 0
     tiles_missing: Annotated[int, Doc("Missing tiles among them, count.")] = 0
     bytes_written: Annotated[int, Doc("Bytes of the tiles written, bytes.")] = 0
-    assembly_until_ms: Annotated[int, Doc("Lease of the assembly, ms since 1970 UTC; 0: none.")] = 0
-    assembly_sent: Annotated[int, Doc("How often assembly was ordered, count.")] = 0
+    task_until_ms: Annotated[
+        int, Doc("Lease of the adoption or assembly, ms since 1970 UTC; 0: none.")
+    ] = 0
+    task_sent: Annotated[int, Doc("How often adoption or assembly was ordered, count.")] = 0
     facts: Annotated[PackageFacts | None, Doc("The finished package.")] = None
     reason: Annotated[str | None, Doc("Why it failed.")] = None
+    may_continue: Annotated[bool, Doc("It failed, and its ranges may be taken over.")] = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,23 +96,24 @@ class RangesMissing:
 
 @dataclass(frozen=True, slots=True)
 class AdoptShards:
-    """Take the shards of a failed attempt into a new one."""
+    """The planner orders the shards of a failed attempt to be taken into a new one."""
 
     export_id: ExportId
     attempt: Attempt
     at_ms: AtMs
     continues: Annotated[str, Doc("The failed attempt.")]
+    table: Annotated[str, Doc("Tile pyramid user data table.")]
+    lease_until_ms: LeaseUntil
 
 
 @dataclass(frozen=True, slots=True)
-class ShardAdopted:
-    """A shard was taken over, with these ranges."""
+class ShardsAdopted:
+    """The shards of a failed attempt that could be had are in the folder of the new one."""
 
     export_id: ExportId
     attempt: Attempt
     at_ms: AtMs
-    shard: Annotated[str, Doc("File name of the shard.")]
-    spans: Annotated[tuple[RangeSpan, ...], Doc("Ranges that its ledger holds.")]
+    spans: Annotated[tuple[RangeSpan, ...], Doc("Ranges that the ledgers there hold.")]
 
 
 @dataclass(frozen=True, slots=True)

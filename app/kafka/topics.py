@@ -129,7 +129,7 @@ EXPORT_PLANS = _inbox(
         records.RangeWritten,
         records.RangeUnreadable,
         records.RangesMissing,
-        records.ShardAdopted,
+        records.ShardsAdopted,
         records.PackageAssembled,
         records.AssemblyBeat,
         records.AssemblyFailed,

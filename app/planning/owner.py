@@ -13,20 +13,25 @@ from app.domain.records import (
     AssemblyFailed,
     ExportStarted,
     ExportStopped,
+    FilesRemoved,
     PackageAssembled,
     RangesMissing,
     RangeUnreadable,
     RangeWritten,
+    RemoveAttempt,
+    ShardsAdopted,
     Tick,
 )
 from app.domain.rows import ProgressRow
 from app.domain.tile_cover import TileCover
 from app.planning import plan
+from app.planning.orders import Order
 from app.planning.state import PlannerState
 
 TABLES = ("plans", "progress")
 
-NEWS: dict[type, Callable[[ProgressRow, Any, plan.Order], Decision]] = {
+NEWS: dict[type, Callable[[ProgressRow, Any, Order], Decision]] = {
+    ShardsAdopted: plan.shards_adopted,
     RangeWritten: plan.range_written,
     RangeUnreadable: plan.range_unreadable,
     RangesMissing: plan.ranges_missing,
@@ -92,29 +97,33 @@ class Planner:
         match record:
             case ExportStarted():
                 cover = self.covers.of(record)
-                return plan.begin(self.state, plan.Order(record, cover, now_ms, position.offset))
+                return plan.begin(self.state, Order(record, cover, now_ms, position.offset))
             case ExportStopped():
                 return plan.stop(self.state, record)
+            case RemoveAttempt():
+                return plan.remove(self.state, record, now_ms)
             case Tick():
                 return self._tick(now_ms, position.offset)
-            case _ if type(record) in NEWS:
-                return self._hear(record, now_ms, position.offset)
             case _:
-                return NOTHING
+                return self._hear(record, now_ms, position.offset)
 
     def _hear(self, record: Any, now_ms: int, offset: int) -> Decision:
         """Decide about news of a running attempt; of any other attempt they are ignored."""
+        if isinstance(record, FilesRemoved):
+            return plan.removed(record)
+        if type(record) not in NEWS:
+            return NOTHING
         current = self.state.current(record.export_id, record.attempt)
         if current is None:
             return NOTHING
         started, row = current
-        order = plan.Order(started, self.covers.of(started), now_ms, offset)
+        order = Order(started, self.covers.of(started), now_ms, offset)
         return NEWS[type(record)](row, record, order)
 
     def _tick(self, now_ms: int, offset: int) -> Decision:
-        def order_of(export_id: str) -> plan.Order:
+        def order_of(export_id: str) -> Order:
             started = self.state.plans[export_id]
-            return plan.Order(started, self.covers.of(started), now_ms, offset)
+            return Order(started, self.covers.of(started), now_ms, offset)
 
         decisions = plan.tick(self.state, order_of, now_ms)
         forgotten = [plan.forget(export_id) for export_id in self.state.torn()]

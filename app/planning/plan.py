@@ -5,26 +5,29 @@ from dataclasses import dataclass, field, replace
 
 from app.domain.decision import NOTHING, Decision, Send, Store
 from app.domain.records import (
-    AssemblePackage,
     AssemblyBeat,
     AssemblyFailed,
-    ExportAssembled,
-    ExportBeat,
-    ExportFailed,
-    ExportStarted,
     ExportStopped,
+    FilesRemoved,
     PackageAssembled,
     RangesMissing,
     RangeUnreadable,
     RangeWritten,
-    TileRunOrdered,
-    WriteRange,
+    RemoveAttempt,
+    ShardsAdopted,
 )
 from app.domain.rows import ProgressRow, RangeLease
-from app.domain.tile_cover import TileCover
-from app.domain.tile_range import TileRange
-from app.domain.topic_names import EXPORT_REGISTRY, TILE_RANGE_WORK
+from app.domain.topic_names import EXPORT_REGISTRY
+from app.planning.orders import (
+    Order,
+    adoption_order,
+    assembly_order,
+    range_order,
+    removal_order,
+    report,
+)
 from app.planning.state import (
+    ADOPTING,
     ASSEMBLED,
     ASSEMBLING,
     FAILED,
@@ -32,9 +35,11 @@ from app.planning.state import (
     PlannerState,
     attempt_order,
     is_done,
+    marked_count,
     missing_below,
     with_done,
     with_missing,
+    with_spans_done,
 )
 
 BEAT_MS = 5_000
@@ -42,6 +47,12 @@ BEAT_MS = 5_000
 
 LEASE_MS = 120_000
 """How long a range or an assembly may be silent before it is sent again, ms; doubles each time."""
+
+BEAT_LEASE_MS = 30_000
+"""How long an assembly that has beaten may be silent, ms: it beats every 5 s."""
+
+MAX_ADOPTIONS = 3
+"""Shards that cannot be taken over in so many tries are left, and all ranges are written."""
 
 LEASE_DOUBLINGS = 6
 """Beyond 2**6 x 120 s a longer lease only makes people wait."""
@@ -62,21 +73,6 @@ DEFAULT_PRIORITY = 1_000
 
 MAX_SPAN = 4_096
 """A straggler holds planning back after so many ranges, so that the bitmap stays small."""
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What it takes to order work of one export: its plan, its cover, the time, the offset."""
-
-    plan: ExportStarted
-    cover: TileCover
-    now_ms: int
-    offset: int
-
-    @property
-    def range_count(self) -> int:
-        """Ranges of the export."""
-        return self.cover.range_count(self.plan.package.tiles_per_range)
 
 
 @dataclass(slots=True)
@@ -120,7 +116,10 @@ def begin(state: PlannerState, order: Order) -> Decision:
         written_by_offset=order.offset,
     )
     planned = Planned(row)
-    fill_window(planned, order)
+    if record.continues is None:
+        fill_window(planned, order)
+    else:
+        _adopt(planned, order)
     decision = planned.decision(order)
     plan = Store("plans", record.export_id, record)
     return replace(decision, stores=(plan, *decision.stores))
@@ -135,9 +134,32 @@ def resend(row: ProgressRow, order: Order) -> Decision:
     """Send again whatever the row says is outstanding; what was done already is answered so."""
     if row.phase in (ASSEMBLED, FAILED):
         return Decision(sends=(report(row, order),))
+    if row.phase == ADOPTING:
+        return Decision(sends=(adoption_order(row, order),))
     if row.phase == ASSEMBLING:
-        return Decision(sends=(_assembly_order(row, order),))
-    return Decision(sends=tuple(_range_order(lease, order) for lease in row.leases))
+        return Decision(sends=(assembly_order(row, order),))
+    return Decision(sends=tuple(range_order(lease, order) for lease in row.leases))
+
+
+def shards_adopted(row: ProgressRow, record: ShardsAdopted, order: Order) -> Decision:
+    """Count the ranges of the shards that were taken over as done, and order the others.
+
+    An answer that comes late changes nothing: what it tells of is in the ledgers.
+    """
+    if row.phase != ADOPTING:
+        replayed = order.offset <= row.written_by_offset
+        return resend(row, order) if replayed else NOTHING
+    spans = [
+        (span.first, min(span.last, order.range_count - 1))
+        for span in record.spans
+        if span.first < order.range_count
+    ]
+    row = with_spans_done(replace(row, phase=WRITING, task_until_ms=0, task_sent=0), spans)
+    per_range, tile_count = order.plan.package.tiles_per_range, order.plan.tile_count
+    tiles = min(tile_count, marked_count(row) * per_range)
+    planned = Planned(replace(row, tiles_done=tiles))
+    fill_window(planned, order)
+    return planned.decision(order)
 
 
 def range_written(row: ProgressRow, record: RangeWritten, order: Order) -> Decision:
@@ -168,7 +190,7 @@ def range_unreadable(row: ProgressRow, record: RangeUnreadable, order: Order) ->
     if row.phase != WRITING or is_done(row, record.range_number):
         return NOTHING
     if record.fatal or record.trial + 1 >= MAX_TRIALS:
-        return fail(row, record.reason, order)
+        return fail(row, record.reason, order, may_continue=not record.fatal)
     wait_ms = RETRY_MS * 4**record.trial
     leases = tuple(
         replace(lease, until_ms=order.now_ms + wait_ms, trial=record.trial + 1)
@@ -185,7 +207,7 @@ def ranges_missing(row: ProgressRow, record: RangesMissing, order: Order) -> Dec
         return NOTHING
     for span in record.spans:
         row = with_missing(row, span.first, span.last)
-    row = replace(row, phase=WRITING, assembly_until_ms=0)
+    row = replace(row, phase=WRITING, task_until_ms=0)
     planned = Planned(row)
     fill_window(planned, order)
     return planned.decision(order)
@@ -195,7 +217,7 @@ def assembly_beat(row: ProgressRow, _record: AssemblyBeat, order: Order) -> Deci
     """Renew the lease of an assembly that is alive."""
     if row.phase != ASSEMBLING:
         return NOTHING
-    return Planned(replace(row, assembly_until_ms=order.now_ms + LEASE_MS)).decision(order)
+    return Planned(replace(row, task_until_ms=order.now_ms + BEAT_LEASE_MS)).decision(order)
 
 
 def package_assembled(row: ProgressRow, record: PackageAssembled, order: Order) -> Decision:
@@ -222,9 +244,16 @@ def assembly_failed(row: ProgressRow, record: AssemblyFailed, order: Order) -> D
     return fail(row, record.reason, order)
 
 
-def fail(row: ProgressRow, reason: str, order: Order) -> Decision:
-    """End an attempt with its reason."""
-    row = replace(row, phase=FAILED, leases=(), reason=reason, beat_at_ms=order.now_ms)
+def fail(row: ProgressRow, reason: str, order: Order, *, may_continue: bool = False) -> Decision:
+    """End an attempt with its reason; a later one may go on with its ranges, or must not."""
+    row = replace(
+        row,
+        phase=FAILED,
+        leases=(),
+        reason=reason,
+        may_continue=may_continue,
+        beat_at_ms=order.now_ms,
+    )
     return Planned(row).decision(order, report(row, order))
 
 
@@ -234,6 +263,22 @@ def stop(state: PlannerState, record: ExportStopped) -> Decision:
     if known is None or attempt_order(known.attempt) > attempt_order(record.attempt):
         return NOTHING
     return forget(record.export_id)
+
+
+def remove(state: PlannerState, record: RemoveAttempt, now_ms: int) -> Decision:
+    """Let a worker remove the files of an attempt, and forget the attempt if it is known.
+
+    Nothing is kept: the registrar orders it again until it hears that the files are gone.
+    """
+    known = state.progress.get(record.export_id)
+    ended = known is not None and known.attempt == record.attempt
+    order = removal_order(record.export_id, record.attempt, now_ms)
+    return Decision(forget(record.export_id).stores if ended else (), (order,))
+
+
+def removed(record: FilesRemoved) -> Decision:
+    """Tell the registrar that the files are gone."""
+    return Decision(sends=(Send(EXPORT_REGISTRY, record.export_id, record),))
 
 
 def forget(export_id: str) -> Decision:
@@ -256,45 +301,17 @@ def tick(
 def row_due_at_ms(row: ProgressRow) -> int:
     """When an export next has something to send, ms since 1970 UTC."""
     due = [row.beat_at_ms + BEAT_MS, *(lease.until_ms for lease in row.leases)]
-    if row.phase == ASSEMBLING:
-        due.append(row.assembly_until_ms)
+    if row.phase in (ADOPTING, ASSEMBLING):
+        due.append(row.task_until_ms)
     return min(due)
-
-
-def report(row: ProgressRow, order: Order) -> Send:
-    """What the registrar hears of an export: that it ended, and how, or how far it is."""
-    plan = order.plan
-    if row.phase == ASSEMBLED and row.facts is not None:
-        ended = ExportAssembled(plan.export_id, plan.attempt, order.now_ms, row.facts)
-        return Send(EXPORT_REGISTRY, plan.export_id, ended)
-    if row.phase == FAILED:
-        failed = ExportFailed(plan.export_id, plan.attempt, order.now_ms, row.reason or "unknown")
-        return Send(EXPORT_REGISTRY, plan.export_id, failed)
-    beat = ExportBeat(
-        export_id=plan.export_id,
-        attempt=plan.attempt,
-        at_ms=order.now_ms,
-        phase=row.phase,
-        # A range that was lost and written again counts twice; never tell more than there are.
-        tiles_done=min(row.tiles_done, plan.tile_count),
-        tiles_missing=min(row.tiles_missing, plan.tile_count),
-        bytes_written=row.bytes_written,
-    )
-    return Send(EXPORT_REGISTRY, plan.export_id, beat)
 
 
 def fill_window(planned: Planned, order: Order) -> None:
     """Order ranges until the window is full; order the assembly when every range is done."""
     row = planned.row
     if row.base >= order.range_count:
-        row = replace(
-            row,
-            phase=ASSEMBLING,
-            assembly_until_ms=_lease_end(order.now_ms, row.assembly_sent),
-            assembly_sent=row.assembly_sent + 1,
-        )
-        planned.row = row
-        planned.work.append(_assembly_order(row, order))
+        row = planned.row = _task_sent(replace(row, phase=ASSEMBLING), order)
+        planned.work.append(assembly_order(row, order))
         return
     size = URGENT_WINDOW if order.plan.priority > DEFAULT_PRIORITY else WINDOW
     leases = list(row.leases)
@@ -303,7 +320,7 @@ def fill_window(planned: Planned, order: Order) -> None:
     for number in chosen:
         lease = RangeLease(number, until_ms=_lease_end(order.now_ms, 0), sent=1, trial=0)
         leases.append(lease)
-        planned.work.append(_range_order(lease, order))
+        planned.work.append(range_order(lease, order))
     next_range = max([row.next_range, *(number + 1 for number in chosen)])
     planned.row = replace(row, leases=tuple(leases), next_range=next_range)
 
@@ -319,15 +336,30 @@ def _next_numbers(row: ProgressRow, range_count: int, wanted: int) -> list[int]:
     return [*lost, *fresh[:wanted]][:wanted]
 
 
+def _adopt(planned: Planned, order: Order) -> None:
+    """Order the adoption; after some tries without an answer write everything."""
+    row = planned.row
+    if row.task_sent >= MAX_ADOPTIONS:
+        planned.row = replace(row, phase=WRITING, task_until_ms=0, task_sent=0)
+        fill_window(planned, order)
+        return
+    planned.row = _task_sent(replace(row, phase=ADOPTING), order)
+    planned.work.append(adoption_order(planned.row, order))
+
+
+def _task_sent(row: ProgressRow, order: Order) -> ProgressRow:
+    until_ms = _lease_end(order.now_ms, row.task_sent)
+    return replace(row, task_until_ms=until_ms, task_sent=row.task_sent + 1)
+
+
 def _heal(row: ProgressRow, order: Order) -> Decision:
     planned = Planned(row)
-    if row.phase == ASSEMBLING and row.assembly_until_ms <= order.now_ms:
-        row = replace(
-            row,
-            assembly_until_ms=_lease_end(order.now_ms, row.assembly_sent),
-            assembly_sent=row.assembly_sent + 1,
-        )
-        planned.work.append(_assembly_order(row, order))
+    if row.phase == ADOPTING and row.task_until_ms <= order.now_ms:
+        _adopt(planned, order)
+        row = planned.row
+    elif row.phase == ASSEMBLING and row.task_until_ms <= order.now_ms:
+        row = _task_sent(row, order)
+        planned.work.append(assembly_order(row, order))
     leases: list[RangeLease] = []
     for lease in row.leases:
         renewed = lease
@@ -335,7 +367,7 @@ def _heal(row: ProgressRow, order: Order) -> Decision:
             renewed = replace(
                 lease, until_ms=_lease_end(order.now_ms, lease.sent), sent=lease.sent + 1
             )
-            planned.work.append(_range_order(renewed, order))
+            planned.work.append(range_order(renewed, order))
         leases.append(renewed)
     row = replace(row, leases=tuple(leases))
     if row.beat_at_ms + BEAT_MS <= order.now_ms:
@@ -347,47 +379,3 @@ def _heal(row: ProgressRow, order: Order) -> Decision:
 
 def _lease_end(now_ms: int, sent: int) -> int:
     return now_ms + (LEASE_MS << min(sent, LEASE_DOUBLINGS))
-
-
-def _range_order(lease: RangeLease, order: Order) -> Send:
-    plan = order.plan
-    tile_range: TileRange = order.cover.range_at(lease.range_number, plan.package.tiles_per_range)
-    # One lane: for a byte copy from a disk one writer is fastest (design.md, lanes and shards).
-    lane = 0
-    only = order.range_count == 1
-    record = WriteRange(
-        export_id=plan.export_id,
-        attempt=plan.attempt,
-        at_ms=order.now_ms,
-        lane=lane,
-        range_number=lease.range_number,
-        runs=tuple(
-            TileRunOrdered(run.zoom, run.min_col, run.max_col, run.min_row, run.max_row)
-            for run in tile_range.runs
-        ),
-        table=plan.package.table,
-        source_json=plan.source_json,
-        on_error=plan.package.on_error,
-        lease_until_ms=lease.until_ms,
-        trial=lease.trial,
-        then_assemble=_assembly(plan, order, lease.until_ms, lease.sent) if only else None,
-    )
-    return Send(TILE_RANGE_WORK, f"{plan.export_id}/{lane}", record)
-
-
-def _assembly(plan: ExportStarted, order: Order, until_ms: int, sent: int) -> AssemblePackage:
-    return AssemblePackage(
-        export_id=plan.export_id,
-        attempt=plan.attempt,
-        at_ms=order.now_ms,
-        package=plan.package,
-        range_count=order.range_count,
-        lease_until_ms=until_ms,
-        trial=max(0, sent - 1),
-    )
-
-
-def _assembly_order(row: ProgressRow, order: Order) -> Send:
-    record = _assembly(order.plan, order, row.assembly_until_ms, row.assembly_sent)
-    # The lane whose worker has the shard's pages in its cache, when it is alive.
-    return Send(TILE_RANGE_WORK, f"{order.plan.export_id}/0", record)

@@ -1,12 +1,14 @@
 """What the planner knows of its exports, and how it counts ranges."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from app.domain.records import ExportStarted
 from app.domain.rows import ProgressRow
 
-WRITING, ASSEMBLING, ASSEMBLED, FAILED = "writing", "assembling", "assembled", "failed"
+ADOPTING, WRITING, ASSEMBLING = "adopting", "writing", "assembling"
+ASSEMBLED, FAILED = "assembled", "failed"
 
 
 @dataclass(slots=True)
@@ -70,6 +72,23 @@ def with_done(progress: ProgressRow, number: int) -> ProgressRow:
     bits = int.from_bytes(progress.done, "little") | 1 << (number - progress.base)
     gapless = (~bits & (bits + 1)).bit_length() - 1
     return _with_bits(progress, progress.base + gapless, bits >> gapless)
+
+
+def with_spans_done(progress: ProgressRow, spans: Iterable[tuple[int, int]]) -> ProgressRow:
+    """Mark ranges first to last, both inclusive, of each span as done."""
+    bits = int.from_bytes(progress.done, "little")
+    for first, last in spans:
+        start = max(first, progress.base)
+        if start <= last:
+            bits |= ((1 << (last - start + 1)) - 1) << (start - progress.base)
+    gapless = (~bits & (bits + 1)).bit_length() - 1
+    row = _with_bits(progress, progress.base + gapless, bits >> gapless)
+    return replace(row, next_range=max(row.next_range, progress.base + bits.bit_length()))
+
+
+def marked_count(progress: ProgressRow) -> int:
+    """How many ranges are done."""
+    return progress.base + int.from_bytes(progress.done, "little").bit_count()
 
 
 def with_missing(progress: ProgressRow, first: int, last: int) -> ProgressRow:

@@ -15,8 +15,11 @@ from app.domain.records import (
 from app.domain.rows import AreaRow, BodyRow, ExportRow, RequestRow
 from app.domain.topic_names import EXPORT_SETTLEMENTS
 from app.registrar import sends
-from app.registrar.lifecycle import changed, start
+from app.registrar.cancel import aborted_before, came_too_late
+from app.registrar.lifecycle import start
+from app.registrar.removals import left_by
 from app.registrar.state import (
+    CANCELLED,
     COMPLETED,
     CONFIRMED,
     LIVE,
@@ -27,6 +30,7 @@ from app.registrar.state import (
     Moment,
     RegistrarRules,
     RegistrarState,
+    changed,
 )
 
 UNKNOWN_TILE_BYTES = 12_500
@@ -48,7 +52,9 @@ def admit(
     body leaves the first alone and goes to the dead letters.
     """
     known = state.requests.get(record.request_id)
-    if known is not None:
+    if known is not None and came_too_late(record, known):
+        return aborted_before(record, moment)
+    if known is not None and known.state != CANCELLED:
         return _seen_before(state, rules, record, known, moment)
     asked = _Asked(record, _repeat_key(record), moment)
     export = state.exports.get(record.export_id)
@@ -67,7 +73,7 @@ def refuse(
 ) -> Decision:
     """Settle a request that can never succeed; a replay is told again."""
     known = state.requests.get(record.request_id)
-    if known is not None:
+    if known is not None and known.state != CANCELLED:
         return _seen_before(state, rules, record, known, moment)
     return _settled_refusal(record, record.reason, record.http_status, moment)
 
@@ -140,7 +146,7 @@ def _seen_before(
         area = state.areas.get(known.export_id)
         if area is None and export.state in LIVE and isinstance(record, RequestAdmitted):
             mean_bytes = max(1, export.estimated_bytes // max(1, export.tile_count))
-            area = _area(record, rules, mean_bytes)
+            area = _area(record, rules, mean_bytes, export)
             stores.append(Store("areas", known.export_id, area))
         if export.state == RUNNING and area is not None:
             again.append(sends.started(known.export_id, export, area, moment.now_ms))
@@ -164,12 +170,11 @@ def _settled_refusal(
     )
     body = BodyRow(record.bbox_json, record.target_resolution_deg, record.callback_urls)
     key = record.request_id
-    nowhere = RegistrarRules(base_url="", package_ms=0, max_running=0, range_bytes=0)
     return Decision(
         stores=(Store("bodies", key, body), Store("requests", key, row)),
         sends=(
             sends.request_progress(key, row, body, moment.now_ms),
-            sends.settled(key, row, body, None, nowhere),
+            sends.failure(key, row, body),
         ),
     )
 
@@ -285,6 +290,9 @@ def _begin(state: RegistrarState, rules: RegistrarRules, asked: _Asked) -> Decis
     record, moment = asked.record, asked.moment
     tile_count = sum(zoom_tiles.tiles for zoom_tiles in record.tiles_by_zoom)
     estimated_bytes = _estimated_bytes(state, record)
+    old = state.exports.get(record.export_id)
+    continued = old if old is not None and old.may_continue else None
+    area = _area(record, rules, max(1, estimated_bytes // max(1, tile_count)), continued)
     export = ExportRow(
         state=WAITING,
         attempt="",
@@ -293,9 +301,11 @@ def _begin(state: RegistrarState, rules: RegistrarRules, asked: _Asked) -> Decis
         queued_at_ms=moment.now_ms,
         tile_count=tile_count,
         estimated_bytes=estimated_bytes,
-        changes=changed((), WAITING, moment),
+        changes=changed((), sends.STATE_TOLD[WAITING], moment),
+        removals=left_by(old, rules, moment),
+        tiles_per_range=area.package.tiles_per_range,
+        continues=continued.attempt if continued is not None else None,
     )
-    area = _area(record, rules, max(1, estimated_bytes // max(1, tile_count)))
     row = asked.row(OPEN, "Accepted")
     body = asked.body(record.callback_urls)
     stores = [
@@ -324,7 +334,13 @@ def _reopened(state: RegistrarState, export_id: str) -> list[Store]:
     ]
 
 
-def _area(record: RequestAdmitted, rules: RegistrarRules, mean_bytes: int) -> AreaRow:
+def _area(
+    record: RequestAdmitted, rules: RegistrarRules, mean_bytes: int, cut_as: ExportRow | None
+) -> AreaRow:
+    """What will be made; ranges are cut as those of `cut_as`, which has written some of them."""
+    tiles_per_range = max(1, min(rules.range_tiles, rules.range_bytes // mean_bytes))
+    if cut_as is not None and cut_as.tiles_per_range:
+        tiles_per_range = cut_as.tiles_per_range
     layer = LayerRecord.from_json(record.layer_json)
     return AreaRow(
         package=PackagePlan(
@@ -335,7 +351,7 @@ def _area(record: RequestAdmitted, rules: RegistrarRules, mean_bytes: int) -> Ar
             area_wkb=record.area_wkb,
             min_zoom=record.min_zoom,
             max_zoom=record.max_zoom,
-            tiles_per_range=max(1, rules.range_bytes // mean_bytes),
+            tiles_per_range=tiles_per_range,
             algorithm=1,
             on_error=record.on_error,
         ),

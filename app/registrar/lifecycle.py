@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 
 from app.domain.decision import NOTHING, Decision, Send, Store
 from app.domain.package_facts import PackageFacts
@@ -9,12 +10,12 @@ from app.domain.records import (
     ExportAssembled,
     ExportBeat,
     ExportFailed,
-    ProgressChange,
     RequestConfirmed,
 )
 from app.domain.rows import ExportRow, LayerRow, RequestRow, ZoomMean
-from app.registrar import sends
+from app.registrar import removals, sends
 from app.registrar.state import (
+    CANCELLED,
     COMPLETED,
     CONFIRMED,
     FAILED,
@@ -24,7 +25,11 @@ from app.registrar.state import (
     Moment,
     RegistrarRules,
     RegistrarState,
+    changed,
 )
+
+HAPPY = frozenset({RUNNING, COMPLETED})
+UNHAPPY = frozenset({RUNNING, FAILED})
 
 SILENCE_MS = 30_000
 """An attempt that has not beaten for so long is started again under the same number, ms."""
@@ -38,16 +43,6 @@ REMEMBER_MS = 14 * 24 * 3600 * 1000
 AT_ONCE = 500
 """Rows or records handled by one Tick, so that it stays short."""
 
-CHANGES_KEPT = 20
-
-
-def changed(
-    changes: tuple[ProgressChange, ...], state: str, moment: Moment
-) -> tuple[ProgressChange, ...]:
-    """Add a change to an export's history, which keeps the last 20."""
-    told = ProgressChange(moment.now_ms, sends.STATE_TOLD[state])
-    return (*changes, told)[-CHANGES_KEPT:]
-
 
 def start(export: ExportRow, moment: Moment) -> ExportRow:
     """The row of an export whose next attempt starts now."""
@@ -57,7 +52,7 @@ def start(export: ExportRow, moment: Moment) -> ExportRow:
         attempt=moment.attempt,
         started_at_ms=moment.now_ms,
         beat_at_ms=moment.now_ms,
-        changes=changed(export.changes, RUNNING, moment),
+        changes=changed(export.changes, sends.STATE_TOLD[RUNNING], moment),
     )
 
 
@@ -95,7 +90,7 @@ def assembled(
     next: what is completed already stays, open requests are settled, unconfirmed ones told.
     """
     export = state.exports.get(record.export_id)
-    if export is None or export.attempt != record.attempt or export.state == FAILED:
+    if export is None or export.attempt != record.attempt or export.state not in HAPPY:
         return Decision(sends=(sends.stopped(record.export_id, record.attempt, moment.now_ms),))
     facts = record.facts
     ended = export
@@ -109,7 +104,7 @@ def assembled(
             bytes_written=sum(counts.tile_bytes for counts in facts.zooms),
             finished_at_ms=facts.finished_at_ms,
             expires_at_ms=facts.finished_at_ms + rules.package_ms,
-            changes=changed(export.changes, COMPLETED, moment),
+            changes=changed(export.changes, sends.STATE_TOLD[COMPLETED], moment),
         )
     learned = Store("layers", export.layer_id, _learned(state, export.layer_id, facts))
     return end(state, rules, record.export_id, ended, (learned,), moment)
@@ -120,21 +115,28 @@ def failed(
 ) -> Decision:
     """Close an export with its reason and settle whoever asked for it; see `assembled`."""
     export = state.exports.get(record.export_id)
-    if export is None or export.attempt != record.attempt or export.state == COMPLETED:
+    if export is None or export.attempt != record.attempt or export.state not in UNHAPPY:
         return Decision(sends=(sends.stopped(record.export_id, record.attempt, moment.now_ms),))
-    ended = failed_row(export, record.reason, moment) if export.state == RUNNING else export
+    ended = export
+    if export.state == RUNNING:
+        ended = failed_row(export, record.reason, moment, may_continue=record.may_continue)
     return end(state, rules, record.export_id, ended, (), moment)
 
 
-def failed_row(export: ExportRow, reason: str, moment: Moment) -> ExportRow:
-    """The row of an export that cannot be done."""
-    return replace(
+def failed_row(
+    export: ExportRow, reason: str, moment: Moment, *, may_continue: bool = False
+) -> ExportRow:
+    """The row of an export that cannot be done; its files go at once, or wait for another try."""
+    ended = replace(
         export,
         state=FAILED,
         reason=reason,
+        may_continue=may_continue,
         finished_at_ms=moment.now_ms,
-        changes=changed(export.changes, FAILED, moment),
+        changes=changed(export.changes, sends.STATE_TOLD[FAILED], moment),
     )
+    keep_ms = removals.KEEP_FAILED_MS if may_continue else 0
+    return removals.to_be_removed(ended, moment.now_ms + keep_ms)
 
 
 def confirmed(
@@ -153,6 +155,9 @@ def confirmed(
         stores.append(Store("requests", record.request_id, replace(row, state=CONFIRMED)))
     if record.request_id in state.bodies:
         stores.append(Store("bodies", record.request_id, None))
+    export = state.exports.get(row.export_id or "")
+    if row.export_id and removals.is_spent(state, row.export_id, export, told=record.request_id):
+        stores.append(Store("exports", row.export_id, None))
     return Decision(stores=tuple(stores))
 
 
@@ -175,8 +180,11 @@ def tick(state: RegistrarState, rules: RegistrarRules, moment: Moment) -> Decisi
         Store("requests", request_id, None)
         for request_id in _due(state.forgettable, moment.now_ms - REMEMBER_MS)
     )
+    cleaned = removals.tick(state, rules, moment)
     starts = _next_starts(state, rules, moment, freed=0)
-    return Decision((*stores, *starts.stores), (*told, *starts.sends))
+    return Decision(
+        (*stores, *cleaned.stores, *starts.stores), (*told, *cleaned.sends, *starts.sends)
+    )
 
 
 def due_at_ms(state: RegistrarState, rules: RegistrarRules) -> int | None:
@@ -188,6 +196,8 @@ def due_at_ms(state: RegistrarState, rules: RegistrarRules) -> int | None:
         due.append(next(iter(state.forgettable.values())) + REMEMBER_MS)
     if state.waiting and len(state.running) < rules.max_running:
         due.append(0)
+    if (cleaning_ms := removals.due_at_ms(state)) is not None:
+        due.append(cleaning_ms)
     return min(due, default=None)
 
 
@@ -244,10 +254,9 @@ def end(
         if (row := state.requests[request_id]).export_id == export_id
     )
     stores.append(Store("areas", export_id, None))
-    told += (
-        sends.stopped(export_id, export.attempt, moment.now_ms),
-        sends.export_progress(export_id, export, moment.now_ms),
-    )
+    if export.attempt:
+        told.append(sends.stopped(export_id, export.attempt, moment.now_ms))
+    told.append(sends.export_progress(export_id, export, moment.now_ms))
     starts = _next_starts(state, rules, moment, freed=int(still_running))
     return Decision((*stores, *starts.stores), (*told, *starts.sends))
 
@@ -259,6 +268,7 @@ def settled_row(row: RequestRow, export: ExportRow, moment: Moment) -> RequestRo
         state=SETTLED,
         attempt=export.attempt,
         reason=export.reason,
+        aborted=export.state == CANCELLED,
         settled_at_ms=moment.now_ms,
         expires_at_ms=export.expires_at_ms,
         told_at_ms=moment.now_ms,
@@ -274,8 +284,8 @@ def _next_starts(
         return NOTHING
     stores: list[Store] = []
     told: list[Send] = []
-    ready = [key for key in state.next_waiting(moment.now_ms) if key in state.areas]
-    for export_id in ready[:places]:
+    ready = (export_id for export_id in state.next_waiting() if export_id in state.areas)
+    for export_id in islice(ready, places):
         export, area = start(state.exports[export_id], moment), state.areas[export_id]
         stores.append(Store("exports", export_id, export))
         told += (

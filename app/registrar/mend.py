@@ -83,7 +83,7 @@ def _stray_bodies(state: RegistrarState) -> Iterator[str]:
 
 def _hopeless_exports(state: RegistrarState, now_ms: int | None) -> Iterator[str]:
     """Exports whose area is gone: waiting ones, and running ones once nothing is heard of them."""
-    for export_id in state.waiting | state.running:
+    for export_id in (*state.waiting, *state.running):
         if export_id in state.areas:
             continue
         export = state.exports[export_id]

@@ -9,14 +9,17 @@ from app.domain.inbox import InboxPosition
 from app.domain.records import (
     ExportAssembled,
     ExportBeat,
+    ExportCommanded,
     ExportFailed,
+    FilesRemoved,
     RequestAdmitted,
     RequestConfirmed,
     RequestRefused,
     Tick,
 )
-from app.registrar import lifecycle
+from app.registrar import lifecycle, removals
 from app.registrar.admit import admit, refuse
+from app.registrar.cancel import command
 from app.registrar.mend import is_torn, mend
 from app.registrar.state import Moment, RegistrarRules, RegistrarState
 
@@ -27,6 +30,8 @@ HANDLERS: dict[type, Callable[[RegistrarState, RegistrarRules, Any, Moment], Dec
     ExportAssembled: lifecycle.assembled,
     ExportFailed: lifecycle.failed,
     RequestConfirmed: lifecycle.confirmed,
+    ExportCommanded: command,
+    FilesRemoved: removals.removed,
 }
 
 TABLES = ("requests", "bodies", "exports", "areas", "layers")
@@ -49,7 +54,13 @@ class Registrar:
     def load(self, table: str, key: str, row: Any) -> None:
         """Take over a recovered row; the newest time in the rows is where time goes on."""
         self.state.put(table, key, row)
-        for name in ("settled_at_ms", "beat_at_ms", "accepted_at_ms", "queued_at_ms"):
+        for name in (
+            "settled_at_ms",
+            "beat_at_ms",
+            "accepted_at_ms",
+            "queued_at_ms",
+            "finished_at_ms",
+        ):
             self.now_ms = max(self.now_ms, getattr(row, name, 0))
 
     def decide(self, record: Any, position: InboxPosition) -> Decision:

@@ -7,18 +7,29 @@ from app.domain.records import (
     ExportProgress,
     ExportStarted,
     ExportStopped,
+    RemoveAttempt,
     RequestProgress,
     RequestSettled,
 )
 from app.domain.rows import AreaRow, BodyRow, ExportRow, RequestRow
 from app.domain.topic_names import EXPORT_PLANS, EXPORT_PROGRESS, EXPORT_SETTLEMENTS
-from app.registrar.state import COMPLETED, FAILED, RUNNING, WAITING, RegistrarRules
+from app.registrar.state import (
+    CANCELLED,
+    COMPLETED,
+    EXPIRED,
+    FAILED,
+    RUNNING,
+    WAITING,
+    RegistrarRules,
+)
 
 STATE_TOLD = {
     WAITING: "Pending",
     RUNNING: "In-Progress",
     COMPLETED: "Completed",
     FAILED: "Failed",
+    CANCELLED: "Aborted",
+    EXPIRED: "Expired",
 }
 
 
@@ -72,26 +83,48 @@ def settled(
     export: ExportRow | None,
     rules: RegistrarRules,
 ) -> Send:
-    """The result of a request, from its rows; `export` is None when it was refused.
+    """The result of a request, from its rows; `export` is None when it never had one.
 
     It holds no clock of its own: sent again, it is the same result, byte for byte.
     """
     facts = export.facts if export is not None and row.reason is None else None
+    if facts is None:
+        return failure(request_id, row, body)
     folder = f"{rules.base_url}/downloads/{row.export_id}/{row.attempt}"
     record = RequestSettled(
         request_id=request_id,
         at_ms=row.settled_at_ms,
-        status="Completed" if facts is not None else "Failed",
+        status="Completed",
+        reason=None,
+        layer_id=row.layer_id,
+        bbox_json=body.bbox_json,
+        target_resolution_deg=body.target_resolution_deg,
+        callback_urls=body.callback_urls,
+        file_uri=f"{folder}/{facts.package_name}",
+        metadata_uri=f"{folder}/{facts.metadata_name}",
+        expires_at_ms=row.expires_at_ms,
+        finished_at_ms=facts.finished_at_ms,
+        facts=facts,
+    )
+    return Send(EXPORT_SETTLEMENTS, request_id, record)
+
+
+def failure(request_id: str, row: RequestRow, body: BodyRow) -> Send:
+    """The result of a request that was refused, has failed or was cancelled, from its rows."""
+    record = RequestSettled(
+        request_id=request_id,
+        at_ms=row.settled_at_ms,
+        status="Aborted" if row.aborted else "Failed",
         reason=row.reason,
         layer_id=row.layer_id,
         bbox_json=body.bbox_json,
         target_resolution_deg=body.target_resolution_deg,
         callback_urls=body.callback_urls,
-        file_uri=f"{folder}/{facts.package_name}" if facts is not None else "",
-        metadata_uri=f"{folder}/{facts.metadata_name}" if facts is not None else "",
+        file_uri="",
+        metadata_uri="",
         expires_at_ms=row.expires_at_ms,
-        finished_at_ms=facts.finished_at_ms if facts is not None else row.settled_at_ms,
-        facts=facts,
+        finished_at_ms=row.settled_at_ms,
+        facts=None,
     )
     return Send(EXPORT_SETTLEMENTS, request_id, record)
 
@@ -108,6 +141,7 @@ def started(export_id: str, row: ExportRow, area: AreaRow, now_ms: int) -> Send:
         source_json=area.source_json,
         tile_count=row.tile_count,
         mean_tile_bytes=area.mean_tile_bytes,
+        continues=row.continues,
     )
     return Send(EXPORT_PLANS, export_id, record)
 
@@ -115,3 +149,8 @@ def started(export_id: str, row: ExportRow, area: AreaRow, now_ms: int) -> Send:
 def stopped(export_id: str, attempt: str, now_ms: int) -> Send:
     """The order to forget an attempt."""
     return Send(EXPORT_PLANS, export_id, ExportStopped(export_id, attempt, now_ms))
+
+
+def removal(export_id: str, attempt: str, now_ms: int) -> Send:
+    """The order to remove the files of an attempt that is over."""
+    return Send(EXPORT_PLANS, export_id, RemoveAttempt(export_id, attempt, now_ms))

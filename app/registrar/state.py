@@ -1,14 +1,21 @@
 """What the registrar knows: the rows of its tables, and the indexes that follow from them."""
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
+from app.domain.records import ProgressChange
 from app.domain.rows import AreaRow, BodyRow, ExportRow, LayerRow, RequestRow
+from app.registrar.agenda import Agenda
 
 WAITING, RUNNING, COMPLETED, FAILED = "waiting", "running", "completed", "failed"
+CANCELLED, EXPIRED = "cancelled", "expired"
 LIVE = frozenset({WAITING, RUNNING})
 OPEN, SETTLED, CONFIRMED = "open", "settled", "confirmed"
+
+CHANGES_KEPT = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +27,16 @@ class RegistrarRules:
         package_ms: How long a finished package is offered, ms.
         max_running: Exports that run at once, count.
         range_bytes: Size that a range should have, bytes.
+        range_tiles: Most tiles of a range, count; tiny tiles cost time, too.
+        grace_ms: How long files that may still be in somebody's hands stay, ms.
     """
 
     base_url: str
     package_ms: int
     max_running: int
     range_bytes: int
+    range_tiles: int
+    grace_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +57,13 @@ class Moment:
         return f"{self.now_ms}-{self.offset}"
 
 
+def changed(
+    changes: tuple[ProgressChange, ...], told: str, moment: Moment
+) -> tuple[ProgressChange, ...]:
+    """Add a change to an export's history, which keeps the last 20."""
+    return (*changes, ProgressChange(moment.now_ms, told))[-CHANGES_KEPT:]
+
+
 @dataclass(slots=True)
 class RegistrarState:
     """Rows by key, and indexes; `put` is the only way in, so that the indexes stay true."""
@@ -59,10 +77,16 @@ class RegistrarState:
     first_by_repeat_key: dict[str, str] = field(default_factory=dict)
     untold: OrderedDict[str, int] = field(default_factory=OrderedDict)
     """Settled, not confirmed: request id to when RequestSettled was last sent, oldest first."""
-    waiting: set[str] = field(default_factory=set)
+    waiting: Agenda = field(default_factory=Agenda)
+    """Exports that wait, the most urgent first."""
     running: set[str] = field(default_factory=set)
+    expiring: Agenda = field(default_factory=Agenda)
+    """Finished exports by the time at which their package is no longer offered, ms."""
+    removing: Agenda = field(default_factory=Agenda)
+    """Exports with files to be removed, by the time of the next removal, ms."""
     forgettable: OrderedDict[str, int] = field(default_factory=OrderedDict)
-    """Confirmed: request id to its acceptance, in about the order of their confirmation."""
+    """Confirmed or cancelled: request id to its acceptance, in about the order of that."""
+    _reserved_bytes: int = 0
 
     def put(self, table: str, key: str, row: Any) -> None:
         """Take over a row as the table has it now; None: the row is gone."""
@@ -73,12 +97,19 @@ class RegistrarState:
         if table == "requests":
             self._index_request(key, old, row)
         elif table == "exports":
-            self.waiting.discard(key)
-            self.running.discard(key)
-            if row is not None and row.state == WAITING:
-                self.waiting.add(key)
-            elif row is not None and row.state == RUNNING:
-                self.running.add(key)
+            self._index_export(key, old, row)
+
+    def _index_export(self, key: str, old: ExportRow | None, row: ExportRow | None) -> None:
+        self._reserved_bytes += _reserved(row) - _reserved(old)
+        self.running.discard(key)
+        if row is not None and row.state == RUNNING:
+            self.running.add(key)
+        waits = row is not None and row.state == WAITING
+        _note(self.waiting, key, _rank(row) if row is not None and waits else None)
+        expires = row is not None and row.state == COMPLETED
+        _note(self.expiring, key, row.expires_at_ms if row is not None and expires else None)
+        removals = row.removals if row is not None else ()
+        _note(self.removing, key, min((known.due_at_ms for known in removals), default=None))
 
     def _index_request(self, key: str, old: RequestRow | None, row: RequestRow | None) -> None:
         if old is not None and old.export_id is not None:
@@ -96,7 +127,7 @@ class RegistrarState:
             self.open_by_export.setdefault(row.export_id, set()).add(key)
         elif row.state == SETTLED:
             self.untold[key] = row.told_at_ms
-        elif row.state == CONFIRMED:
+        elif row.state in (CONFIRMED, CANCELLED):
             self.forgettable[key] = row.accepted_at_ms
         if row.repeat_key is not None and row.repeats is None:
             self._index_first(row.repeat_key, key, row)
@@ -118,24 +149,13 @@ class RegistrarState:
         """The open requests of an export, in a fixed order."""
         return sorted(self.open_by_export.get(export_id, ()))
 
-    def next_waiting(self, now_ms: int) -> list[str]:
-        """The waiting exports, the next one first.
-
-        Larger priorities go first; 100 s of waiting are worth 1,000, the default priority,
-        so that nothing starves behind a stream of slightly more urgent requests.
-        """
-
-        def urgency(export_id: str) -> tuple[float, int, str]:
-            row = self.exports[export_id]
-            waited_s = (now_ms - row.queued_at_ms) / 1000
-            return (-(row.priority + 10 * waited_s), row.queued_at_ms, export_id)
-
-        return sorted(self.waiting, key=urgency)
+    def next_waiting(self) -> Iterator[str]:
+        """The waiting exports, the next one first; do not store any meanwhile."""
+        return self.waiting.up_to(inf)
 
     def reserved_bytes(self) -> int:
         """Space that live exports may still need: derived from rows, so it cannot leak."""
-        live = (self.exports[export_id] for export_id in self.waiting | self.running)
-        return sum(max(0, row.estimated_bytes * 5 // 4 - row.bytes_written) for row in live)
+        return self._reserved_bytes
 
     def mean_bytes(self, layer_id: str, zoom: int, otherwise: int) -> int:
         """Mean tile size of a layer at a zoom, learned from finished exports, bytes."""
@@ -144,3 +164,26 @@ class RegistrarState:
             if mean.zoom == zoom:
                 return mean.mean_bytes
         return otherwise
+
+
+def _note(agenda: Agenda, key: str, number: float | None) -> None:
+    if number is None:
+        agenda.drop(key)
+    else:
+        agenda.put(key, number)
+
+
+def _rank(row: ExportRow) -> float:
+    """Put waiting exports in order, the lowest first.
+
+    Larger priorities go first; 100 s of waiting are worth 1,000, the default priority, so that
+    nothing starves behind a stream of slightly more urgent requests. All of them wait equally
+    fast, so the order of two never changes.
+    """
+    return row.queued_at_ms / 100 - row.priority
+
+
+def _reserved(row: ExportRow | None) -> int:
+    if row is None or row.state not in LIVE:
+        return 0
+    return max(0, row.estimated_bytes * 5 // 4 - row.bytes_written)

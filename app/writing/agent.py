@@ -1,9 +1,11 @@
 """The one dispatcher of the work that the planner orders: ranges are written, packages assembled.
 
 Consumes:  tile-range-work, key export_id/lane; four side by side, one shard at a time
-Produces:  RangeWritten, RangeUnreadable, PackageAssembled and more to export-plans
+Produces:  RangeWritten, RangeUnreadable, PackageAssembled, ShardsAdopted, FilesRemoved and more
+           to export-plans
 Delivery:  at least once; a range in the ledger is answered without reading, a published
-           package is read and told again
+           package is read and told again, shards that moved are told of again, files that are
+           gone are gone
 Failures:  unreadable tiles and a full disk are reported to the planner, which decides; an order
            at which the process died three times fails its export
 """
@@ -17,10 +19,12 @@ import structlog
 from app.domain.decision import NOTHING, Decision, Record, Send
 from app.domain.inbox import InboxPosition
 from app.domain.records import (
+    AdoptShards,
     AssemblePackage,
     AssemblyFailed,
     RangeUnreadable,
     RangeWritten,
+    RemoveAttempt,
     WriteRange,
 )
 from app.domain.topic_names import EXPORT_PLANS, TILE_RANGE_WORK
@@ -44,10 +48,21 @@ class Assembler(Protocol):
         """Make a package in the background."""
 
 
+class Caretaker(Protocol):
+    """Moves and removes the files of attempts; `app.writing.caretaker` is the real one."""
+
+    async def adopt(self, order: AdoptShards) -> Sequence[Send]:
+        """Take the shards of a failed attempt over."""
+
+    async def remove(self, order: RemoveAttempt) -> Sequence[Send]:
+        """Remove the files of an attempt."""
+
+
 def attach(
     edge: Edge,
     writer: RangeWriter,
     assembler: Assembler,
+    caretaker: Caretaker,
     *,
     is_published: Callable[[str, str], Awaitable[bool]],
 ) -> TaskAgent:
@@ -57,6 +72,7 @@ def attach(
         edge: What the app's agents share.
         writer: Writes ranges.
         assembler: Makes packages.
+        caretaker: Moves and removes files.
         is_published: Whether the package of (export, attempt) stands; then no shard is begun.
     """
 
@@ -84,10 +100,27 @@ def attach(
     return attach_handlers(
         edge,
         inbox=TILE_RANGE_WORK,
-        handlers={WriteRange: write, AssemblePackage: assemble},
+        handlers={
+            WriteRange: write,
+            AssemblePackage: assemble,
+            AdoptShards: partial(_adopt, caretaker, edge.now_ms),
+            RemoveAttempt: partial(_remove, caretaker),
+        },
         concurrency=SIDE_BY_SIDE,
         on_poison=partial(_give_up, edge.now_ms),
     )
+
+
+async def _adopt(
+    caretaker: Caretaker, now_ms: Callable[[], int], order: AdoptShards, _position: InboxPosition
+) -> Decision:
+    if _too_late(order, now_ms()):
+        return NOTHING
+    return Decision(sends=tuple(await caretaker.adopt(order)))
+
+
+async def _remove(caretaker: Caretaker, order: RemoveAttempt, _position: InboxPosition) -> Decision:
+    return Decision(sends=tuple(await caretaker.remove(order)))
 
 
 def _give_up(now_ms: Callable[[], int], order: Record | None, reason: str) -> Sequence[Send]:
@@ -109,7 +142,7 @@ def _give_up(now_ms: Callable[[], int], order: Record | None, reason: str) -> Se
     return (Send(EXPORT_PLANS, order.export_id, report),)
 
 
-def _too_late(order: WriteRange | AssemblePackage, now_ms: int) -> bool:
+def _too_late(order: WriteRange | AssemblePackage | AdoptShards, now_ms: int) -> bool:
     """Whether the order's lease is over: the planner has sent it again, or will."""
     late = now_ms > order.lease_until_ms
     if late:

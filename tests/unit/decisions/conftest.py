@@ -12,10 +12,14 @@ from app.domain.decision import Decision, Send
 from app.domain.inbox import InboxPosition
 from app.domain.package_facts import PackageFacts, ZoomCounts, ZoomTiles
 from app.domain.records import (
+    AdoptShards,
     AssemblePackage,
+    FilesRemoved,
     PackageAssembled,
+    RangeSpan,
     RangeWritten,
     RequestAdmitted,
+    ShardsAdopted,
     Tick,
     WriteRange,
 )
@@ -46,6 +50,8 @@ class Pipeline:
     rows: dict[tuple[str, str], Any] = field(default_factory=dict)
     answers: bool = True
     """Whether the worker answers its orders at once."""
+    adoptable: tuple[RangeSpan, ...] = ()
+    """What the shards of a failed attempt hold."""
 
     def __post_init__(self) -> None:
         self.offset = 0
@@ -55,7 +61,9 @@ class Pipeline:
 
     def start(self) -> None:
         """Build the owners from the rows, as after a crash."""
-        rules = RegistrarRules("http://here", 30 * DAY_MS, self.max_running, self.range_bytes)
+        rules = RegistrarRules(
+            "http://here", 30 * DAY_MS, self.max_running, self.range_bytes, 50_000, 3_600_000
+        )
         self.registrar = Registrar(rules)
         self.planner = Planner(Covers())
         self.completion = Completion(lambda table, key: self.rows.get((table, key)), lambda: None)
@@ -122,6 +130,11 @@ class Pipeline:
             )
         elif isinstance(order, AssemblePackage):
             record = PackageAssembled(order.export_id, order.attempt, self.now_ms, facts(order))
+        elif isinstance(order, AdoptShards):
+            spans = self.adoptable
+            record = ShardsAdopted(order.export_id, order.attempt, self.now_ms, spans)
+        else:
+            record = FilesRemoved(order.export_id, order.attempt, self.now_ms)
         self.queue.append(Send("export-plans", order.export_id, record))
 
     def tick(self, seconds: float) -> None:
@@ -196,7 +209,7 @@ def counts(order: WriteRange) -> tuple[ZoomCounts, ...]:
 def facts(order: AssemblePackage) -> PackageFacts:
     name = order.package.package_name
     zooms = (ZoomCounts(0, 1, 1, 0, 0, 5_000), ZoomCounts(3, 4, 3, 1, 0, 30_000))
-    return PackageFacts(name, name.replace(".gpkg", ".json"), 4096, "ab" * 32, 1, zooms)
+    return PackageFacts(name, name.replace(".gpkg", ".json"), 4096, "ab" * 32, order.at_ms, zooms)
 
 
 @pytest.fixture

@@ -185,8 +185,9 @@ def test_a_silent_assembly_is_ordered_again_and_a_beating_one_is_not(big):
         big.run()
     count = len(big.orders)
     big.tick(100)
-    news(big, AssemblyBeat)
-    big.tick(100)
+    for _ in range(8):
+        news(big, AssemblyBeat)
+        big.tick(25)
     assert len(big.orders) == count
     big.tick(100)
     assert isinstance(big.orders[-1], AssemblePackage)

@@ -226,7 +226,7 @@ def test_waiting_makes_urgent_so_that_nothing_starves(pipeline):
     old = pipeline.ask("old", priority=0)
     pipeline.now_ms += 200_000
     pipeline.ask("new", priority=1000, box=(-40.0, 0.0, 0.0, 40.0))
-    assert pipeline.registrar.state.next_waiting(pipeline.now_ms)[0] == old.export_id
+    assert next(pipeline.registrar.state.next_waiting()) == old.export_id
 
 
 def test_a_silent_attempt_is_started_again_under_the_same_number(pipeline):

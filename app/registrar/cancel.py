@@ -1,0 +1,150 @@
+"""Decide what a caller's cancel does: to its own request, and to the export that nobody wants."""
+
+from dataclasses import replace
+
+from app.domain.decision import NOTHING, Decision, Send, Store
+from app.domain.records import ExportCommanded, RequestAdmitted
+from app.domain.rows import BodyRow, ExportRow, RequestRow
+from app.registrar import sends
+from app.registrar.lifecycle import end
+from app.registrar.removals import to_be_removed
+from app.registrar.state import (
+    CANCELLED,
+    LIVE,
+    OPEN,
+    SETTLED,
+    Moment,
+    RegistrarRules,
+    RegistrarState,
+    changed,
+)
+
+CANCEL = "cancel"
+
+REASON = "cancelled by its caller"
+
+
+def command(
+    state: RegistrarState, rules: RegistrarRules, record: ExportCommanded, moment: Moment
+) -> Decision:
+    """Carry out a caller's command; cancel is the one there is.
+
+    A replay finds the requests settled: what may not have been sent is sent again.
+    """
+    if record.command != CANCEL:
+        return Decision(dead_letter=f"command is {record.command!r:.80}; it must be {CANCEL!r}")
+    row = state.requests.get(record.request_id)
+    if row is None:
+        return Decision(stores=(Store("requests", record.request_id, _early(record, moment)),))
+    if row.client != record.client:
+        return Decision(
+            dead_letter=f"request {record.request_id} is not one of client {record.client!r:.80}"
+        )
+    return _cancel(state, rules, row.repeats or record.request_id, moment)
+
+
+def came_too_late(record: RequestAdmitted, known: RequestRow) -> bool:
+    """Whether a request comes after its own cancel."""
+    return known.state == CANCELLED and known.client == record.client
+
+
+def aborted_before(record: RequestAdmitted, moment: Moment) -> Decision:
+    """Settle a request that was cancelled before it came."""
+    row = RequestRow(
+        request_digest=record.request_digest,
+        client=record.client,
+        layer_id=record.layer_id,
+        state=SETTLED,
+        accepted_at_ms=moment.now_ms,
+        verdict="Cancelled",
+        http_status=200,
+        reason=REASON,
+        settled_at_ms=moment.now_ms,
+        told_at_ms=moment.now_ms,
+        aborted=True,
+    )
+    body = BodyRow(record.bbox_json, record.target_resolution_deg, record.callback_urls)
+    key = record.request_id
+    return Decision(
+        stores=(Store("bodies", key, body), Store("requests", key, row)),
+        sends=(
+            sends.request_progress(key, row, body, moment.now_ms),
+            sends.failure(key, row, body),
+        ),
+    )
+
+
+def _early(record: ExportCommanded, moment: Moment) -> RequestRow:
+    """What is left of a cancel that overtakes its request."""
+    return RequestRow(
+        request_digest="",
+        client=record.client,
+        layer_id="",
+        state=CANCELLED,
+        accepted_at_ms=moment.now_ms,
+        verdict="Cancelled",
+        http_status=200,
+    )
+
+
+def _ended_by(first: RequestRow, export: ExportRow) -> bool:
+    return export.state == CANCELLED and export.attempt == first.attempt
+
+
+def _cancel(
+    state: RegistrarState, rules: RegistrarRules, first_id: str, moment: Moment
+) -> Decision:
+    """Cancel a request, unless its result stands."""
+    first = state.requests.get(first_id)
+    if first is None or first.export_id is None:
+        return NOTHING
+    if first.state == OPEN:
+        return _abort(state, rules, first_id, first.export_id, moment)
+    export = state.exports.get(first.export_id)
+    if first.aborted and export is not None and _ended_by(first, export):
+        return end(state, rules, first.export_id, export, (), moment)
+    return NOTHING
+
+
+def _abort(
+    state: RegistrarState, rules: RegistrarRules, first_id: str, export_id: str, moment: Moment
+) -> Decision:
+    """Settle a request and those that repeat it; stop the export when nobody else waits for it."""
+    export = state.exports.get(export_id)
+    waiting = state.requests_of(export_id)
+    ours = [key for key in waiting if key == first_id or state.requests[key].repeats == first_id]
+    if export is None:
+        return NOTHING  # torn rows: mended, and settled then
+    if len(ours) == len(waiting):
+        ended = _cancelled(export, moment) if export.state in LIVE else export
+        return end(state, rules, export_id, ended, (), moment)
+    stores: list[Store] = []
+    told: list[Send] = []
+    for key in sorted(ours, key=lambda key: key == first_id):  # the first marks a replay
+        row = aborted_row(state.requests[key], moment)
+        stores.append(Store("requests", key, row))
+        told.append(sends.settled(key, row, state.body_of(key), export, rules))
+    return Decision(tuple(stores), tuple(told))
+
+
+def aborted_row(row: RequestRow, moment: Moment) -> RequestRow:
+    """The row of a request whose caller has cancelled it while others wait for its export."""
+    return replace(
+        row,
+        state=SETTLED,
+        reason=REASON,
+        settled_at_ms=moment.now_ms,
+        told_at_ms=moment.now_ms,
+        aborted=True,
+    )
+
+
+def _cancelled(export: ExportRow, moment: Moment) -> ExportRow:
+    ended = replace(
+        export,
+        state=CANCELLED,
+        reason=REASON,
+        finished_at_ms=moment.now_ms,
+        changes=changed(export.changes, sends.STATE_TOLD[CANCELLED], moment),
+    )
+    return to_be_removed(ended, moment.now_ms)
