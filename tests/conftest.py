@@ -9,11 +9,16 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from app.kafka.codec import Codec
 from app.kafka.embedded_broker import EmbeddedBroker
 from app.kafka.topic_admin import create_topics
 from app.kafka.topics import Topics
+
+# How long an example takes says nothing on a machine that others use, too.
+settings.register_profile("without deadline", deadline=None)
+settings.load_profile("without deadline")
 
 _POLL_S = 0.02
 _TEST_NUMBERS = itertools.count(1)

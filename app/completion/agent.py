@@ -3,7 +3,8 @@
 Consumes:  export-settlements, key request_id
 Produces:  export-finished (the changelog of `results`), RequestConfirmed to export-registry
 Delivery:  at least once; the first result of a request stands, replays only confirm it
-Failures:  webhooks that fail are tried again for 72 h; unreadable records to the dead letters
+Failures:  webhooks that fail are tried again for 72 h; unreadable records to the dead letters; a
+           settlement at which the process died three times becomes a failed result
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.completion.courier import Courier
+from app.completion.give_up import give_up
 from app.completion.owner import TABLES, Completion
 from app.domain.topic_names import EXPORT_SETTLEMENTS
 from app.kafka.edge import Edge
@@ -74,6 +76,7 @@ def attach(edge: Edge, *, webhook_timeout_s: float) -> CompletionStage:
         tables={table: changelog_name(table) for table in TABLES},
         partitions=PARTITIONS,
         make_owner=make_owner,
+        on_poison=give_up,
     )
     edge.faust_app.task(stage.deliver)
     return stage

@@ -1,10 +1,11 @@
 """The planner at its Kafka edge.
 
 Consumes:  export-plans, key export_id
-Produces:  WriteRange, AssemblePackage to tile-range-work; ExportBeat, ExportAssembled,
-           ExportFailed to export-registry
+Produces:  WriteRange, AssemblePackage, AdoptShards, RemoveAttempt to tile-range-work; ExportBeat,
+           ExportAssembled, ExportFailed, FilesRemoved to export-registry
 Delivery:  at least once; a replay finds its row and sends the outstanding window again
-Failures:  unreadable ranges are planned again, then the export fails with its reason
+Failures:  unreadable ranges are planned again, then the export fails with its reason; so does one
+           with a record at which the process died three times
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from app.domain.topic_names import EXPORT_PLANS
 from app.kafka.edge import Edge
 from app.kafka.owner_agent import OwnerAgent, attach_owner
 from app.kafka.topics import PARTITIONS, changelog_name
+from app.planning.give_up import give_up
 from app.planning.owner import TABLES, Covers, Planner
 
 
@@ -34,4 +36,5 @@ def attach(edge: Edge) -> OwnerAgent:
         partitions=PARTITIONS,
         make_owner=lambda _partition: Planner(covers),
         before=prepare,
+        on_poison=give_up,
     )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from zlib import crc32
 
 from app.domain.records import (
+    AdoptShards,
     AssemblePackage,
     AssemblyBeat,
     DeliveryTried,
@@ -14,12 +15,15 @@ from app.domain.records import (
     ExportFailed,
     ExportStarted,
     ExportStopped,
+    FilesRemoved,
     PackageAssembled,
     RangesMissing,
     RangeUnreadable,
     RangeWritten,
+    RemoveAttempt,
     RequestConfirmed,
     RequestSettled,
+    ShardsAdopted,
     Tick,
     WriteRange,
 )
@@ -61,6 +65,10 @@ HEALED = frozenset(
         RequestSettled,
         RequestConfirmed,
         DeliveryTried,
+        AdoptShards,
+        ShardsAdopted,
+        RemoveAttempt,
+        FilesRemoved,
     }
 )
 """Records that may be lost on the way: leases and repetitions must heal that (faust.md, rule 9)."""

@@ -4,27 +4,36 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from app.completion import give_up as completion_give_up
 from app.completion.owner import Completion
 from app.domain.decision import Decision
 from app.domain.inbox import InboxPosition
 from app.domain.records import Tick
 from app.domain.topic_names import EXPORT_PLANS, EXPORT_REGISTRY, EXPORT_SETTLEMENTS
 from app.kafka.owned_table import PartitionRows, RowVersion
+from app.planning import give_up as planner_give_up
 from app.planning.owner import Planner
+from app.registrar import give_up as registrar_give_up
 from app.registrar.owner import Registrar
-from app.registrar.state import RegistrarRules
-from tests.simulation.asked import RANGE_BYTES, ReadyCovers
+from tests.simulation.asked import ReadyCovers
 from tests.simulation.broker import PARTITIONS, TopicPartition
 from tests.simulation.courier import Courier
 from tests.simulation.process import Group, Process
+from tests.simulation.rules import rules_of
 from tests.simulation.violation import Violation
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-PACKAGE_MS = 30 * 24 * 3600 * 1000
 TICK_CHECK_MS = 250
 COMMIT_MS = 1_000
+
+REASON = "the process died 3 times at this record"
+GIVE_UP = {
+    EXPORT_REGISTRY: registrar_give_up.give_up,
+    EXPORT_PLANS: planner_give_up.give_up,
+    EXPORT_SETTLEMENTS: completion_give_up.give_up,
+}
 FAR_MS = 10 * 24 * 3600 * 1000
 """A timer further away belongs to retention, which no run waits for."""
 
@@ -107,10 +116,7 @@ class OwnedPartition:
     def _make_owner(self) -> Any:
         topic = self.place[0]
         if topic == EXPORT_REGISTRY:
-            rules = RegistrarRules(
-                "http://here", PACKAGE_MS, self.world.schedule.max_running, RANGE_BYTES
-            )
-            return Registrar(rules)
+            return Registrar(rules_of(self.world.schedule))
         if topic == EXPORT_PLANS:
             return Planner(ReadyCovers())
         courier: Courier = self.process.memory
@@ -144,6 +150,15 @@ class OwnedPartition:
                 f"{self.process.name} {self.place[0]}/{self.place[1]}@{self.position} "
                 f"{self.world.brief(record)}"
             )
+        if self.world.kills(self.process, self.place, self.position, record):
+            return
+        if self.world.is_given_up(self.place, self.position):
+            decision = Decision(
+                sends=tuple(GIVE_UP[self.place[0]](record, REASON)), dead_letter=REASON
+            )
+            self._is_waiting = True
+            self._carry_out(record, list(self.world.shell.steps(decision)), 0)
+            return
         try:
             decision = self.owner.decide(record, InboxPosition(self.place[1], self.position))
         except Exception as error:

@@ -50,11 +50,13 @@ class Package:
         facts: What the metadata says.
         ranges: The tiles in it, by range number.
         gone_at_ms: When somebody removed it.
+        was_swept: It was the service that removed it.
     """
 
     facts: PackageFacts
     ranges: dict[int, Runs]
     gone_at_ms: int | None = None
+    was_swept: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -145,6 +147,13 @@ class Disk:
         if shard.lost or shard.sealed or (self.locks and shard.locked_by is not None):
             raise ShardLost(f"{shard.name} cannot be had")
         shard.owner = owner
+
+    def remove_package(self, folder: Folder, now_ms: int) -> None:
+        """Remove what was published in a folder."""
+        if folder.package is not None:
+            folder.gone, folder.package.gone_at_ms = folder.package, now_ms
+            folder.gone.was_swept = True
+        folder.package = folder.metadata = None
 
     def link_metadata(self, folder: Folder, facts: PackageFacts) -> None:
         """Give the metadata its name; what an assembler that died left is replaced."""

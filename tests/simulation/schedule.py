@@ -5,6 +5,8 @@ from random import Random
 
 START_MS = 1_700_000_000_000
 
+PACKAGE_MS = 30 * 24 * 3600 * 1000
+
 MOMENTS_PER_REQUEST = 110
 """About as many moments does a request take without faults; a moment is a place to die at."""
 
@@ -62,6 +64,8 @@ class Asking:
         via_http: Through the ingress, so that a repeat is an alias.
         urls: Webhooks.
         priority: Of the request.
+        cancelled_after_ms: When its caller cancels it, after the start; None: never.
+        cancelled_by: Who cancels it; None: who asked.
     """
 
     after_ms: int
@@ -71,6 +75,8 @@ class Asking:
     via_http: bool = False
     urls: tuple[str, ...] = ()
     priority: int = 1000
+    cancelled_after_ms: int | None = None
+    cancelled_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +91,7 @@ class Schedule:
         assembly_ms: How long merging and hashing take at most, each.
         max_running: Exports that run at once.
         capacity_bytes: Size of the disk.
+        package_ms: How long a package is offered.
     """
 
     seed: int
@@ -94,6 +101,7 @@ class Schedule:
     assembly_ms: int = 200
     max_running: int = 8
     capacity_bytes: int = 10**12
+    package_ms: int = PACKAGE_MS
 
     def has_only(self, *kinds: str) -> bool:
         """Whether no fault but of these kinds strikes."""
@@ -119,9 +127,11 @@ class Schedule:
             askings, faults = _again(rng, askings, faults)
         elif theme < 0.3:
             askings, faults = _repeat(rng, askings, faults)
+        elif theme < 0.4:
+            askings, faults = _retry(rng, askings, faults)
         if tail_loss:
             faults += [Fault(rng.randrange(moments), "tail")]
-        return cls(
+        drawn = cls(
             seed=seed,
             askings=askings,
             faults=tuple(sorted(faults, key=lambda fault: (fault.moment, fault.kind, fault.size))),
@@ -129,6 +139,11 @@ class Schedule:
             assembly_ms=rng.choice((200, 200, 3_000, 9_000)),
             max_running=rng.choice((8, 8, 1)),
             capacity_bytes=10**12 if rng.random() < 0.9 else 64 * 1024 * 1024 + 500_000,
+        )
+        return replace(
+            drawn,
+            askings=tuple(_with_cancel(rng, asking) for asking in askings),
+            package_ms=rng.choice((PACKAGE_MS, PACKAGE_MS, 90_000)),
         )
 
 
@@ -162,6 +177,32 @@ def _repeat(
         for _ in range(rng.randrange(1, 4))
     ]
     return (first, second), [*late, *faults[:1]]
+
+
+def _retry(
+    rng: Random, askings: tuple[Asking, ...], faults: list[Fault]
+) -> tuple[tuple[Asking, ...], list[Fault]]:
+    """An export whose source fails until it fails, and that is asked for again after that."""
+    first = replace(askings[0], after_ms=0, area=rng.choice((1, 2, 2)))
+    second = replace(
+        first, after_ms=87_000 + rng.randrange(30_000), request_id="r9", client="b", urls=()
+    )
+    other = Asking(after_ms=20_000, request_id="r8", area=0, client="c")
+    broken = Fault(20 + rng.randrange(60), "source", 20)
+    late = [
+        Fault(120 + rng.randrange(250), rng.choice(("kill", "kill", "freeze", "lose")), 15_000)
+        for _ in range(rng.randrange(4))
+    ]
+    return (first, other, second), [broken, *late, *faults[:1]]
+
+
+def _with_cancel(rng: Random, asking: Asking) -> Asking:
+    """One request in six is cancelled, at any moment, sometimes before it comes or by another."""
+    if rng.random() > 0.16:
+        return asking
+    after_ms = max(0, asking.after_ms + rng.choice((-10, 5, 60, rng.randrange(3_000))))
+    by = "somebody else" if rng.random() < 0.1 else None
+    return replace(asking, cancelled_after_ms=after_ms, cancelled_by=by)
 
 
 def _askings(rng: Random) -> tuple[Asking, ...]:

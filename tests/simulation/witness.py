@@ -1,6 +1,7 @@
 """The promises, watched while a run goes on and judged at its end."""
 
 from collections import Counter
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from app.completion.settle import DELIVERED, delivery_id
@@ -17,9 +18,19 @@ from app.domain.records import (
 from app.domain.topic_names import EXPORT_PLANS, EXPORT_REGISTRY, EXPORT_SETTLEMENTS
 from app.planning.state import attempt_order
 from app.registrar.owner import Registrar
-from app.registrar.state import CONFIRMED, OPEN, RegistrarRules
+from app.registrar.state import (
+    CANCELLED,
+    COMPLETED,
+    CONFIRMED,
+    EXPIRED,
+    FAILED,
+    OPEN,
+    RUNNING,
+)
 from tests.simulation import asked
 from tests.simulation.broker import PARTITIONS
+from tests.simulation.rules import GRACE_MS, rules_of
+from tests.simulation.schedule import PACKAGE_MS
 from tests.simulation.violation import Violation
 
 if TYPE_CHECKING:
@@ -39,7 +50,15 @@ CALM = (
 )
 """Faults that hurt no process and no shard."""
 
-ENDED = ("Completed", "Failed")
+ENDED = ("Completed", "Failed", "Aborted", "Expired")
+
+SKEW_MS = 1_000
+"""Clocks of two processes differ by less."""
+
+OVER = (CANCELLED, EXPIRED, FAILED)
+
+LEAVE_NO_WRITER = ("kill", "lose", "source", "webhook", "catalogue", "disk-full", "rebalance")
+"""Faults after which no order of an attempt that is over is carried out long after its removal."""
 
 QUICK = ("duplicate", "echo", "storm", "webhook", "gone", "disk-full")
 QUICK_MS = 29_000
@@ -100,7 +119,8 @@ class Witness:
         """Within an attempt nothing goes back, and an end is an end."""
         if record.tiles_done < before.tiles_done:
             raise Violation(f"tiles done went back: {before} {record}")
-        if before.state in ENDED and record.state != before.state:
+        expires = before.state == "Completed" and record.state == "Expired"
+        if before.state in ENDED and record.state != before.state and not expires:
             raise Violation(f"an export that ended goes on: {before} {record}")
 
     def judge_send(self, key: str, record: Any) -> None:
@@ -109,7 +129,7 @@ class Witness:
             self.orders[record.export_id, record.attempt, record.range_number] += 1
             return
         if type(record) is RangesMissing:
-            if self.is_calm:
+            if self.is_calm and self._runs(record.export_id, record.attempt):
                 raise Violation(f"no fault explains that ranges are missing: {record}")
             return
         if self.forgets:
@@ -125,6 +145,12 @@ class Witness:
             raise Violation(f"{type(record).__name__} of {key} is sent before its row stands")
         if table == "exports" and attempt_order(row.attempt) < attempt_order(record.attempt):
             raise Violation(f"{record.attempt} of {key} is started before its row stands")
+
+    def _runs(self, export_id: str, attempt: str) -> bool:
+        """Whether the registrar has not ended an attempt: else its shards may be removed."""
+        rows = self.world.broker.changelogs[EXPORT_REGISTRY, 0].rows.rows
+        row: Any = rows.get(("exports", export_id))
+        return row is not None and row.attempt == attempt and row.state == RUNNING
 
     def hear_result(self, request_id: str, result: ExportFinished | None) -> None:
         """A row of `results`: the public result."""
@@ -146,6 +172,8 @@ class Witness:
             self._check_package(result)
         elif not result.error_reason:
             raise Violation(f"{request_id} failed without a reason")
+        elif "the ledgers" in result.error_reason:
+            raise Violation(f"{request_id} failed by a bug: {result.error_reason}")
 
     def _check_package(self, result: ExportFinished) -> None:
         export_id, attempt, name = result.file_uri.split("/")[-3:]
@@ -166,6 +194,22 @@ class Witness:
             asked_at_ms = self.accepted[result.request_id].at_ms
             if package.gone_at_ms < asked_at_ms:
                 raise Violation(f"{result.request_id} was offered a package that was gone")
+            if package.was_swept and package.gone_at_ms < expiry_ms(result):
+                raise Violation(f"{result.request_id} was offered what was swept before")
+
+    def judge_removal(self, export_id: str, attempt: str) -> None:
+        """The files of an attempt are about to be removed: nobody may need them any more."""
+        if self.forgets:
+            return
+        row: Any = self.world.broker.changelogs[EXPORT_REGISTRY, 0].rows.rows.get(
+            ("exports", export_id)
+        )
+        if row is not None and row.attempt == attempt and row.state not in OVER:
+            raise Violation(f"{attempt} of {export_id} is removed while it is {row.state}")
+        for result in self.results.values():
+            offered = f"/{attempt}/" in result.file_uri
+            if offered and expiry_ms(result) + GRACE_MS - SKEW_MS > self.world.now_ms:
+                raise Violation(f"{attempt} is swept while {result.request_id} is offered it")
 
     def receive_webhook(
         self, told_id: str, url: str, request_id: str, result: ExportFinished
@@ -224,6 +268,7 @@ class Witness:
         registrar = self._recovered_registrar()
         self._judge_registrar(registrar)
         self._judge_rows()
+        self._judge_cancels()
         self._judge_webhooks(registrar)
         self._judge_live_owners()
         askings = self.world.schedule.askings
@@ -250,7 +295,7 @@ class Witness:
                 raise Violation(f"range {key} was ordered {count} times")
 
     def _recovered_registrar(self) -> Registrar:
-        registrar = Registrar(RegistrarRules("http://here", 0, 8, asked.RANGE_BYTES))
+        registrar = Registrar(rules_of(self.world.schedule))
         rows = self.world.broker.changelogs[EXPORT_REGISTRY, 0].recovered().rows
         for (table, key), row in rows.items():
             registrar.load(table, key, row)
@@ -262,11 +307,35 @@ class Witness:
             raise Violation(f"{state.reserved_bytes()} bytes stay reserved")
         if state.waiting or state.running:
             raise Violation(f"exports are left: {state.waiting} {state.running}")
-        left = {key: row.state for key, row in state.requests.items() if row.state != CONFIRMED}
+        left = {
+            key: row.state
+            for key, row in state.requests.items()
+            if row.state not in (CONFIRMED, CANCELLED)
+        }
         if left:
             raise Violation(f"requests are left: {left}")
         if state.bodies or state.areas:
             raise Violation(f"rows are left: bodies {set(state.bodies)}, areas {set(state.areas)}")
+        for export_id, row in state.exports.items():
+            is_offered = row.state == COMPLETED and self.world.schedule.package_ms == PACKAGE_MS
+            if not is_offered and not row.removals:
+                raise Violation(f"{export_id} is left: {row}")
+            soon = [known for known in row.removals if known.due_at_ms < self.world.now_ms]
+            if soon:
+                raise Violation(f"files of {export_id} are left: {soon}")
+        self._judge_disk(registrar)
+
+    def _judge_disk(self, registrar: Registrar) -> None:
+        """No files are left but packages that are offered, or were promised."""
+        if self.forgets or not self.world.schedule.has_only(*LEAVE_NO_WRITER):
+            return
+        for (export_id, attempt), folder in self.world.disk.folders.items():
+            row = registrar.state.exports.get(export_id)
+            kept = {known.attempt for known in row.removals} if row is not None else set()
+            if row is not None:
+                kept.add(row.attempt)
+            if attempt not in kept and (folder.package is not None or folder.shards):
+                raise Violation(f"files are left in {export_id}/{attempt}")
 
     def _judge_rows(self) -> None:
         for topic in (EXPORT_PLANS, EXPORT_SETTLEMENTS):
@@ -279,6 +348,16 @@ class Witness:
                         raise Violation(f"delivery {row} is left")
                     if table == "results" and row != self.results.get(key):
                         raise Violation(f"the result of {key} changed: {row}")
+
+    def _judge_cancels(self) -> None:
+        """Whoever cancels before asking gets no package."""
+        if self.world.schedule.faults or not self.is_calm:
+            return
+        for asking in self.world.schedule.askings:
+            at_ms = asking.cancelled_after_ms
+            before = at_ms is not None and at_ms < asking.after_ms and asking.cancelled_by is None
+            if before and self.results[asking.request_id].success:
+                raise Violation(f"{asking.request_id} was cancelled before it came")
 
     def _judge_webhooks(self, registrar: Registrar) -> None:
         for request_id, record in self.accepted.items():
@@ -304,3 +383,8 @@ class Witness:
         names = ("state", "phase", "attempt", "base", "trials", "success")
         told = [f"{name}={getattr(row, name)}" for name in names if hasattr(row, name)]
         return f"{type(row).__name__}({' '.join(told)})"
+
+
+def expiry_ms(result: ExportFinished) -> int:
+    """Until when a result offers its package, ms since 1970 UTC."""
+    return round(datetime.fromisoformat(result.expiration_time).timestamp() * 1000)

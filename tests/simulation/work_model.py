@@ -16,23 +16,29 @@ from app.domain.errors import (
 )
 from app.domain.package_facts import PackageFacts
 from app.domain.records import (
+    AdoptShards,
     AssemblePackage,
     AssemblyBeat,
     AssemblyFailed,
+    ExportCommanded,
     ExportRequested,
+    FilesRemoved,
     PackageAssembled,
     RangesMissing,
     RangeSpan,
     RangeUnreadable,
     RangeWritten,
+    RemoveAttempt,
     RequestRefused,
+    ShardsAdopted,
     WriteRange,
 )
 from app.domain.topic_names import EXPORT_PLANS, EXPORT_REGISTRY, EXPORT_REQUESTS
+from app.writing.caretaker import spans_of
 from app.writing.range_writer import NEW_SHARDS
 from tests.simulation import asked
 from tests.simulation.assembling import links, make_package, missing_ranges, publish
-from tests.simulation.disk import Shard
+from tests.simulation.disk import Disk, Shard
 from tests.simulation.worker_memory import Seat, Waits, WorkerMemory
 
 if TYPE_CHECKING:
@@ -62,8 +68,11 @@ class WorkModel:
         shard.named = True
         memory.world.disk.folder(*key).shards.append(shard)
 
-    def admit(self, memory: WorkerMemory, record: ExportRequested) -> Waits:
+    def admit(self, memory: WorkerMemory, record: Any) -> Waits:
         """As app.admission: the real judgement, then a look at the disk, or back to the tail."""
+        if isinstance(record, ExportCommanded):
+            yield 1
+            return (Send(EXPORT_REGISTRY, record.request_id, record),)
         world, process = memory.world, memory.process
         if world.catalogue_away_until_ms > world.now_ms:
             yield 250
@@ -104,14 +113,21 @@ class WorkModel:
         )
         return Send(EXPORT_REGISTRY, record.request_id, refused)
 
-    def work(self, memory: WorkerMemory, order: WriteRange | AssemblePackage) -> Waits:
-        """As app.writing.agent: write, or assemble, or drop what comes too late."""
+    def work(self, memory: WorkerMemory, order: Any) -> Waits:
+        """As app.writing.agent: write, assemble, adopt, remove, or drop what comes too late."""
+        if isinstance(order, RemoveAttempt):
+            return (yield from self.remove(memory, order))
         if memory.process.now_ms > order.lease_until_ms:
             memory.world.say("   dropped: too late")
             return ()
         if isinstance(order, AssemblePackage):
             self.start_assembly(memory, order)
             return ()
+        do = self.adopt if isinstance(order, AdoptShards) else self.write_and_assemble
+        return (yield from do(memory, order))
+
+    def write_and_assemble(self, memory: WorkerMemory, order: WriteRange) -> Waits:
+        """A range, and the package right away if it is the only one."""
         if memory.world.disk.published(order.export_id, order.attempt) is None:
             report = yield from self.write(memory, order)
             if order.then_assemble is None or not isinstance(report.record, RangeWritten):
@@ -119,6 +135,55 @@ class WorkModel:
         if order.then_assemble is None:
             return self.answer_published(memory, order)
         return (yield from self.assemble(memory, order.then_assemble))
+
+    def adopt(self, memory: WorkerMemory, order: AdoptShards) -> Waits:
+        """As app.writing.caretaker: shard by shard; one that cannot be had is left behind."""
+        disk = memory.world.disk
+        yield from self.forget(memory, (order.export_id, order.continues))
+        old, new = (
+            disk.folder(order.export_id, attempt) for attempt in (order.continues, order.attempt)
+        )
+        for shard in list(old.shards):
+            try:
+                self.take(disk, shard, memory.owner)
+            except ShardLost:
+                continue
+            yield 1
+            if shard in old.shards:  # else another adopter was quicker
+                old.shards.remove(shard)
+                new.shards.append(shard)
+            yield 1
+        numbers = {number for shard in new.shards for number in shard.ledger}
+        record = ShardsAdopted(
+            order.export_id, order.attempt, memory.process.now_ms, spans_of(numbers)
+        )
+        return (Send(EXPORT_PLANS, order.export_id, record),)
+
+    @staticmethod
+    def take(disk: Disk, shard: Shard, owner: str) -> None:
+        """Become the owner of a shard."""
+        disk.take(shard, owner)
+
+    def remove(self, memory: WorkerMemory, order: RemoveAttempt) -> Waits:
+        """As app.writing.caretaker: everything in the folder goes."""
+        yield from self.forget(memory, (order.export_id, order.attempt))
+        world = memory.world
+        world.witness.judge_removal(order.export_id, order.attempt)
+        folder = world.disk.folder(order.export_id, order.attempt)
+        while folder.shards:
+            folder.shards.pop().lost = True
+            yield 1
+        world.disk.remove_package(folder, world.now_ms)
+        yield 1
+        record = FilesRemoved(order.export_id, order.attempt, memory.process.now_ms)
+        return (Send(EXPORT_PLANS, order.export_id, record),)
+
+    @staticmethod
+    def forget(memory: WorkerMemory, key: tuple[str, str]) -> Waits:
+        """Close the shard that this process itself is filling."""
+        seat = yield from memory.take_seat(key)
+        seat.shard = None
+        seat.leave()
 
     @staticmethod
     def answer_published(memory: WorkerMemory, order: WriteRange) -> Sequence[Send]:
@@ -221,14 +286,12 @@ class WorkModel:
                 yield 1
             memory.assembling.discard(key)
 
-        world.after(BEAT_MS, beat, process)
+        beat()
         memory.spawn(work())
 
     def assemble(self, memory: WorkerMemory, order: AssemblePackage) -> Waits:
         """As app.assembly.assembler: what came of it, as a record."""
-        seat = yield from memory.take_seat((order.export_id, order.attempt))
-        seat.shard = None
-        seat.leave()
+        yield from self.forget(memory, (order.export_id, order.attempt))
         try:
             outcome = yield from make_package(memory, order)
         except ShardLost as error:

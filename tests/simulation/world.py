@@ -1,13 +1,15 @@
 """One run: the clock, the processes, the faults, and everything that they act on."""
 
+from collections import Counter
 from collections.abc import Callable
 from heapq import heappop, heappush
 from random import Random
 from typing import Any
 
-from app.domain.records import ExportRequested
+from app.domain.records import ExportCommanded, ExportRequested
 from app.domain.topic_names import EXPORT_REQUESTS
 from app.planning import plan
+from app.registrar.cancel import CANCEL
 from tests.simulation import asked
 from tests.simulation.broker import Broker
 from tests.simulation.coordinator import Shell, coordinator_group
@@ -57,6 +59,8 @@ class World:
         self.disk = Disk(schedule.capacity_bytes)
         self.witness = Witness(self)
         self.broker = Broker(self, self.witness.observe, self.witness.judge_send)
+        self.poison: Callable[[Any], bool] | None = None
+        self._deaths: Counter[tuple[tuple[str, int], int]] = Counter()
         self.unreadable_ranges = 0
         self.slow_ranges = 0
         self.failing_webhooks = 0
@@ -65,6 +69,8 @@ class World:
         self.workers: Group = worker_group(self)
         for asking in schedule.askings:
             self.after(asking.after_ms, lambda asking=asking: self.ask(asking))
+            if asking.cancelled_after_ms is not None:
+                self.after(asking.cancelled_after_ms, lambda asking=asking: self.cancel(asking))
 
     def after(
         self, delay_ms: int, action: Callable[[], None], process: Process | None = None
@@ -229,6 +235,24 @@ class World:
         )
         self.witness.accept(record)
         self.broker.append(EXPORT_REQUESTS, record.request_id, record)
+
+    def cancel(self, asking: Asking) -> None:
+        """Publish a caller's cancel now."""
+        client = asking.cancelled_by or asking.client
+        record = ExportCommanded(asking.request_id, self.now_ms, client, CANCEL)
+        self.broker.append(EXPORT_REQUESTS, record.request_id, record)
+
+    def kills(self, process: Process, place: tuple[str, int], offset: int, record: Any) -> bool:
+        """Whether a record kills the process that reads it: three times, then it is given up."""
+        if self.poison is None or self._deaths[place, offset] >= 3 or not self.poison(record):
+            return False
+        self._deaths[place, offset] += 1
+        process.die()
+        return True
+
+    def is_given_up(self, place: tuple[str, int], offset: int) -> bool:
+        """Whether the process has died at a record too often."""
+        return self._deaths[place, offset] >= 3
 
     def say(self, text: str) -> None:
         """Add a line to the trace."""
