@@ -13,15 +13,16 @@ from app.domain.records import (
     RangesMissing,
     RangeWritten,
     RequestSettled,
+    ShardsAdopted,
     WriteRange,
 )
 from app.kafka.owned_table import PartitionRows
 from app.planning import owner as planner_owner
 from app.planning import plan
 from app.planning.state import PlannerState, with_done
-from app.registrar import admit, lifecycle
+from app.registrar import admit, cancel, lifecycle, removals
 from app.registrar import owner as registrar_owner
-from app.registrar.state import RegistrarState
+from app.registrar.state import LIVE, RegistrarState
 from tests.simulation.broken_stages import (
     AcksBeforeSends,
     AcksFirst,
@@ -278,28 +279,138 @@ def _breeding_leases() -> Iterator[None]:
         yield
 
 
+# --- endings
+
+
+def _expires_at_once(export: Any, rules: Any, moment: Any) -> Any:
+    """The files of an expired package go while somebody may just have been offered it."""
+    row = _EXPIRED(export, rules, moment)
+    gone = tuple(replace(known, due_at_ms=moment.now_ms) for known in row.removals)
+    return replace(row, removals=gone)
+
+
+_EXPIRED = removals._expired
+
+
+def _offers_expired(export: Any, record: Any) -> bool:
+    """A package is offered because it still lies there."""
+    return _OFFERED(replace(export, state="completed") if export.facts else export, record)
+
+
+_OFFERED = admit._offered
+
+
+_REMOVALS_TICK = removals.tick
+
+
+def _orders_removal_once(state: RegistrarState, rules: Any, moment: Any) -> Decision:
+    """A removal is ordered once, and believed."""
+    decision = _REMOVALS_TICK(state, rules, moment)
+    return replace(decision, stores=tuple(map(_without_removals, decision.stores)))
+
+
+def _without_removals(store: Store) -> Store:
+    kept = tuple(known for known in store.row.removals if not known.ordered)
+    return replace(store, row=replace(store.row, removals=kept))
+
+
+def _cancels_for_all(*args: Any) -> Decision:
+    """One caller's cancel stops the export that others wait for."""
+    state, rules, _, export_id, moment = args
+    export = state.exports.get(export_id)
+    if export is None or export.state not in LIVE:
+        return _ABORT(*args)
+    return cancel.end(state, rules, export_id, cancel._cancelled(export, moment), (), moment)
+
+
+_ABORT = cancel._abort
+
+
+def _stops_without_waiting_ones(state: RegistrarState, *args: Any) -> Decision:
+    """A cancel settles its own request and never stops the work."""
+    decision = _ABORT(state, *args)
+    kept = tuple(store for store in decision.stores if store.table == "requests")
+    return replace(decision, stores=kept)
+
+
+def _cuts_anew(*args: Any) -> Any:
+    """Ranges of an attempt that goes on with another are cut by what is known today."""
+    record, rules, mean_bytes, _ = args
+    return _AREA(record, rules, mean_bytes, None)
+
+
+_AREA = admit._area
+
+
+def _adopts_more(row: Any, record: Any, order: Any) -> Decision:
+    """Believes that a shard holds all ranges from its first one on."""
+    spans = tuple(replace(span, last=order.range_count) for span in record.spans)
+    return plan.shards_adopted(row, replace(record, spans=spans), order)
+
+
 MUTATIONS = (
-    Mutation("ack before anything is stored", stage=Stage(shell=AcksFirst), seed=23),
+    Mutation(
+        "an expired package goes at once",
+        lambda: patch.object(removals, "_expired", _expires_at_once),
+        seed=2,
+    ),
+    Mutation(
+        "an expired package is offered",
+        lambda: patch.object(admit, "_offered", _offers_expired),
+        seed=17,
+    ),
+    Mutation(
+        "a removal is ordered once",
+        lambda: patch.object(removals, "tick", _orders_removal_once),
+        seed=2,
+    ),
+    Mutation(
+        "the first of several callers stops the export",
+        lambda: patch.object(cancel, "_abort", _cancels_for_all),
+        seed=103,
+    ),
+    Mutation(
+        "a cancel stops no work",
+        lambda: patch.object(cancel, "_abort", _stops_without_waiting_ones),
+        seed=68,
+    ),
+    Mutation(
+        "a cancel that comes first is forgotten",
+        lambda: patch.object(admit, "came_too_late", lambda *_: False),
+        seed=414,
+    ),
+    Mutation(
+        "the ranges of a retry are cut anew",
+        lambda: patch.object(admit, "_area", _cuts_anew),
+        seed=1240,
+    ),
+    Mutation("more is adopted than there is", _news(ShardsAdopted, _adopts_more), seed=8),
+    Mutation(
+        "nobody remembers whose files have to go",
+        lambda: patch.object(cancel, "to_be_removed", lambda export, _due: export),
+        seed=118,
+    ),
+    Mutation("ack before anything is stored", stage=Stage(shell=AcksFirst), seed=12),
     Mutation("ack before the records are sent", stage=Stage(shell=AcksBeforeSends), seed=63),
     Mutation("send before store, apply before confirm", stage=Stage(shell=SendsFirst), seed=0),
     Mutation(
-        "the row that marks a replay is stored first", stage=Stage(shell=StoresBackwards), seed=106
+        "the row that marks a replay is stored first", stage=Stage(shell=StoresBackwards), seed=225
     ),
     Mutation("only the first record is sent", stage=Stage(shell=ForgetsSends), seed=13),
-    Mutation("no fence", stage=Stage(shell=NoFence), seed=239),
+    Mutation("no fence", stage=Stage(shell=NoFence), seed=216),
     Mutation("a lost Tick stops the clock", stage=Stage(shell=TicksOnce), seed=4),
     Mutation("the worker acks before it sends", stage=Stage(shell=WorkerAcksFirst), seed=121),
     Mutation(
         "row versions ignored", lambda: patch.object(PartitionRows, "put", _any_version), seed=1
     ),
-    Mutation("rename before the shard is whole", stage=Stage(work=RenamesFirst), seed=12),
-    Mutation("the assembler trusts the planner", stage=Stage(work=TrustsThePlanner), seed=579),
+    Mutation("rename before the shard is whole", stage=Stage(work=RenamesFirst), seed=120),
+    Mutation("the assembler trusts the planner", stage=Stage(work=TrustsThePlanner), seed=117),
     Mutation("package before metadata", stage=Stage(work=PackageBeforeMetadata), seed=1),
     Mutation(
-        "a range is reported although it failed", stage=Stage(work=ReportsBeforeCommit), seed=84
+        "a range is reported although it failed", stage=Stage(work=ReportsBeforeCommit), seed=6
     ),
-    Mutation("the owner row is not checked", _disk(checks_owner=False), seed=1945),
-    Mutation("the owner is checked without a lock", _disk(locks=False), seed=801),
+    Mutation("the owner row is not checked", _disk(checks_owner=False), seed=6655),
+    Mutation("the owner is checked without a lock", _disk(locks=False), seed=813),
     Mutation("ranges are counted, not marked", _news(RangeWritten, _counts), seed=111),
     Mutation("duplicates breed", _news(RangeWritten, _resends_always), seed=111),
     Mutation("the window is not refilled", _news(RangeWritten, _never_resends), seed=13),
@@ -313,7 +424,7 @@ MUTATIONS = (
         seed=2,
     ),
     Mutation(
-        "an old stop ends a new attempt", lambda: patch.object(plan, "stop", _stops_any), seed=869
+        "an old stop ends a new attempt", lambda: patch.object(plan, "stop", _stops_any), seed=3868
     ),
     Mutation(
         "lost ranges are not sent again", lambda: patch.object(plan, "_heal", _beats_only), seed=4
@@ -334,12 +445,12 @@ MUTATIONS = (
         seed=3,
     ),
     Mutation(
-        "joiners are forgotten", _registrar(lifecycle.ExportAssembled, _forgets_joiners), seed=6
+        "joiners are forgotten", _registrar(lifecycle.ExportAssembled, _forgets_joiners), seed=7
     ),
     Mutation(
         "packages are offered unseen",
         lambda: patch.object(admit, "_offered", _ignores_old_packages),
-        seed=297,
+        seed=329,
     ),
     Mutation(
         "a replay forgets redeliveries",
@@ -353,12 +464,12 @@ MUTATIONS = (
     ),
     Mutation("the first result is overwritten", lambda: _in_owner("settle", _overwrites), seed=84),
     Mutation(
-        "the result before its deliveries", lambda: _in_owner("settle", _result_first), seed=106
+        "the result before its deliveries", lambda: _in_owner("settle", _result_first), seed=307
     ),
     Mutation(
         "the result has a clock of its own",
         lambda: patch.object(settling, "finished", _own_clock),
-        seed=185,
+        seed=278,
     ),
     Mutation(
         "a repeated result is not confirmed",

@@ -1,22 +1,31 @@
 """Stories, one for each rule of design.md that exists: every promise is judged in each of them."""
 
+from dataclasses import replace
+
 import pytest
 
 from app.domain.records import (
+    AdoptShards,
     AssemblePackage,
     ExportAssembled,
+    ExportCommanded,
     ExportFailed,
     ExportStarted,
     ExportStopped,
+    FilesRemoved,
     PackageAssembled,
     RangesMissing,
     RangeWritten,
+    RemoveAttempt,
+    RequestAdmitted,
     RequestConfirmed,
     RequestProgress,
     RequestSettled,
+    ShardsAdopted,
     WriteRange,
 )
 from app.domain.topic_names import EXPORT_PLANS, EXPORT_REGISTRY, EXPORT_SETTLEMENTS
+from app.planning.plan import WINDOW
 from tests.simulation.asked import ONE_RANGE, SEVEN_RANGES, TWO_RANGES
 from tests.simulation.scene import Scene
 from tests.simulation.schedule import Asking
@@ -168,8 +177,6 @@ def test_two_settlements_of_a_request_give_its_first_result():
     scene = Scene(R1)
 
     def another(record):
-        from dataclasses import replace
-
         late = replace(record, file_uri="http://elsewhere", status="Failed", facts=None)
         scene.world.after(5_000, lambda: scene.again([late], EXPORT_SETTLEMENTS, "r1"))
 
@@ -201,3 +208,173 @@ def test_the_second_of_two_requests_that_do_not_fit_together_is_refused():
     tight = 64 * 1024 * 1024 + 500_000
     scene = Scene(LARGE, Asking(0, "r2", TWO_RANGES), capacity_bytes=tight).play()
     assert sorted(result.success for result in scene.results.values()) == [False, True]
+
+
+# --- cancels
+
+
+def cancel_now(scene, asking):
+    return lambda _record: scene.world.cancel(asking)
+
+
+def test_a_cancel_that_overtakes_its_request_ends_it():
+    early = replace(R1, after_ms=1_000, cancelled_after_ms=500)
+    scene = Scene(early).play()
+    assert scene.results["r1"].status == "Aborted"
+    assert not scene.records(ExportStarted)
+
+
+@pytest.mark.parametrize("kind", [ExportStarted, WriteRange, RangeWritten, PackageAssembled])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_cancel_stops_the_work_and_leaves_no_files(kind, seed):
+    scene = Scene(LARGE, seed=seed)
+    scene.when(kind, cancel_now(scene, LARGE)).play()
+    result = scene.results["r1"]
+    if result.status == "Aborted":
+        folders = scene.world.disk.folders.values()
+        assert not any(folder.shards or folder.package for folder in folders)
+    assert result.success or result.status == "Aborted"
+
+
+def test_a_cancel_stops_within_a_window():
+    scene = Scene(LARGE)
+    scene.when(RangeWritten, cancel_now(scene, LARGE)).play()
+    assert scene.results["r1"].status == "Aborted"
+    assert scene.world.disk.commits <= 2 * WINDOW
+
+
+@pytest.mark.parametrize("moment", range(1, 40, 3))
+@pytest.mark.parametrize("kind", ["kill", "freeze"])
+def test_a_registrar_that_dies_within_a_cancel_ends_it_all_the_same(kind, moment):
+    joins = Asking(0, "r2", SEVEN_RANGES, client="b")
+    scene = Scene(LARGE, joins, seed=moment)
+
+    def strike(_record):
+        scene.world.strike_next(kind, 40_000, after=moment)
+
+    scene.when(RangeWritten, cancel_now(scene, LARGE)).when(ExportCommanded, strike).play()
+    assert scene.results["r1"].status == "Aborted" or scene.results["r1"].success
+    assert scene.results["r2"].success
+
+
+def test_the_last_of_two_callers_stops_the_export():
+    joins = Asking(0, "r2", SEVEN_RANGES, client="b")
+    scene = Scene(LARGE, joins)
+    scene.when(RangeWritten, cancel_now(scene, LARGE), nth=1)
+    scene.when(RangeWritten, cancel_now(scene, joins), nth=2).play()
+    assert {result.status for result in scene.results.values()} == {"Aborted"}
+
+
+# --- files that go
+
+
+@pytest.mark.parametrize("kind", [RemoveAttempt, FilesRemoved, ExportStopped])
+@pytest.mark.parametrize("nth", [1, 2])
+def test_a_removal_is_ordered_until_it_is_answered(kind, nth):
+    scene = Scene(LARGE).lose(kind, nth=nth)
+    scene.when(RangeWritten, cancel_now(scene, LARGE)).play()
+    assert not any(folder.shards for folder in scene.world.disk.folders.values())
+
+
+@pytest.mark.parametrize("after_ms", range(89_700, 90_300, 25))
+def test_a_package_is_not_swept_while_it_is_offered(after_ms):
+    """The package is asked for again in the moment in which it expires."""
+    again = Asking(after_ms, "r2", ONE_RANGE, client="b")
+    scene = Scene(SMALL, again, package_ms=90_000, seed=after_ms).play()
+    first, second = scene.results["r1"], scene.results["r2"]
+    assert second.success
+    # Either it was extended and offered, or it had expired and was made again.
+    extended = second.expiration_time > first.expiration_time
+    assert extended
+    assert not scene.world.disk.folders[folder_of(second)].package  # 90 s later it went, too
+
+
+def folder_of(result):
+    export_id, attempt, _name = result.file_uri.split("/")[-3:]
+    return export_id, attempt
+
+
+def test_an_expired_export_leaves_neither_files_nor_rows():
+    scene = Scene(R1, package_ms=90_000).play()
+    assert scene.records(RemoveAttempt)
+    assert not any(folder.package for folder in scene.world.disk.folders.values())
+
+
+# --- going on where another attempt has failed
+
+
+def failing(scene):
+    """The source fails from the third range on, until the export has failed."""
+    scene.when(RangeWritten, lambda _: setattr(scene.world, "unreadable_ranges", 20), nth=2)
+    return scene.when(ExportFailed, lambda _: setattr(scene.world, "unreadable_ranges", 0))
+
+
+RETRY = Asking(150_000, "r2", SEVEN_RANGES)
+
+
+def test_a_retry_writes_only_what_the_failed_attempt_lacks():
+    scene = failing(Scene(LARGE, RETRY)).play()
+    assert not scene.results["r1"].success
+    assert scene.results["r2"].success
+    assert scene.records(AdoptShards)
+    assert scene.world.disk.commits == 7
+
+
+@pytest.mark.parametrize("kind", [AdoptShards, ShardsAdopted])
+def test_a_lost_adoption_is_ordered_again(kind):
+    scene = failing(Scene(LARGE, RETRY)).lose(kind).play()
+    assert scene.results["r2"].success
+    assert scene.world.disk.commits == 7
+
+
+@pytest.mark.parametrize("moment", range(1, 14))
+@pytest.mark.parametrize("kind", ["kill", "freeze"])
+def test_an_adoption_that_is_cut_short_is_finished_or_done_without(kind, moment):
+    scene = failing(Scene(LARGE, RETRY, seed=moment))
+    scene.when(AdoptShards, lambda _: scene.world.strike_next(kind, 40_000, after=moment)).play()
+    assert scene.results["r2"].success
+
+
+@pytest.mark.parametrize("moment", range(1, 10))
+def test_a_shard_is_adopted_while_its_old_owner_wakes_up(moment):
+    """A worker freezes within a range, the export fails without it, is retried, and it wakes."""
+    scene = failing(Scene(LARGE, RETRY, seed=moment))
+    scene.when(
+        WriteRange, lambda _: scene.world.strike_next("freeze", 151_000, after=moment), nth=4
+    ).play()
+    assert scene.results["r2"].success
+
+
+# --- records that kill
+
+
+@pytest.mark.parametrize(
+    "kind", [ExportStarted, RangeWritten, PackageAssembled, ExportAssembled, RequestSettled]
+)
+def test_records_that_kill_their_process_fail_their_request_and_no_other(kind):
+    scene = Scene(R1, Asking(100_000, "r2", ONE_RANGE))
+    exports = []
+
+    def kills(record):
+        if type(record) is kind and not exports:
+            exports.append(name_of(record))
+        too_much = getattr(record, "facts", 1) is not None  # the bare settlement is harmless
+        return type(record) is kind and name_of(record) == exports[0] and too_much
+
+    scene.world.poison = kills
+    scene.play()
+    assert "died 3 times" in scene.results["r1"].error_reason
+    assert any(type(record) is kind for record, _ in scene.world.witness.dead)
+    assert scene.results["r2"].success
+
+
+def name_of(record):
+    return getattr(record, "export_id", None) or record.request_id
+
+
+def test_a_request_that_kills_the_registrar_is_refused():
+    scene = Scene(R1, Asking(5_000, "r2", SEVEN_RANGES))
+    scene.world.poison = lambda r: isinstance(r, RequestAdmitted) and r.request_id == "r1"
+    scene.play()
+    assert "died 3 times" in scene.results["r1"].error_reason
+    assert scene.results["r2"].success

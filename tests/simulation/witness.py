@@ -84,6 +84,8 @@ class Witness:
         self.accepted: dict[str, ExportRequested] = {}
         self.results: dict[str, ExportFinished] = {}
         self.heard_at_ms: dict[str, int] = {}
+        self.first_of: dict[str, str] = {}
+        self.cancelled: set[str] = set()
         self.dead: list[tuple[Any, str]] = []
         self.answered: Counter[str] = Counter()
         self.progress: dict[str, Any] = {}
@@ -110,8 +112,11 @@ class Witness:
             before = self.progress.get(key)
             if self.is_calm and before is not None and before.attempt == record.attempt:
                 self._check_going_on(before, record)
-        elif type(record) is RequestProgress and record.request_id not in self.accepted:
-            raise Violation(f"nobody asked: {record}")
+        elif type(record) is RequestProgress:
+            if record.request_id not in self.accepted:
+                raise Violation(f"nobody asked: {record}")
+            if record.repeats is not None:
+                self.first_of[record.request_id] = record.repeats
         self.progress[key] = record
 
     @staticmethod
@@ -279,7 +284,8 @@ class Witness:
                 if type(record) is ExportProgress and record.state not in ENDED:
                     raise Violation(f"told to be running still: {record}")
         limit = RECORDS_PER_ASKING * (len(askings) + len(self.world.schedule.faults))
-        if self.world.broker.appended > limit:
+        # Each death at a poison record plays everything since the last commit once more.
+        if self.world.broker.appended > limit and self.world.poison is None:
             raise Violation(f"{self.world.broker.appended} records for {len(askings)} requests")
 
     def _judge_orders(self) -> None:
@@ -351,9 +357,15 @@ class Witness:
 
     def _judge_cancels(self) -> None:
         """Whoever cancels before asking gets no package."""
+        askings = self.world.schedule.askings
+        for request_id, result in self.results.items():
+            first = self.first_of.get(request_id, request_id)
+            ours = {first, *(known for known, of in self.first_of.items() if of == first)}
+            if result.status == "Aborted" and not ours & self.cancelled:
+                raise Violation(f"{request_id} was aborted, and nobody cancelled it")
         if self.world.schedule.faults or not self.is_calm:
             return
-        for asking in self.world.schedule.askings:
+        for asking in askings:
             at_ms = asking.cancelled_after_ms
             before = at_ms is not None and at_ms < asking.after_ms and asking.cancelled_by is None
             if before and self.results[asking.request_id].success:

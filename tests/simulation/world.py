@@ -240,6 +240,7 @@ class World:
         """Publish a caller's cancel now."""
         client = asking.cancelled_by or asking.client
         record = ExportCommanded(asking.request_id, self.now_ms, client, CANCEL)
+        self.witness.cancelled.add(asking.request_id)
         self.broker.append(EXPORT_REQUESTS, record.request_id, record)
 
     def kills(self, process: Process, place: tuple[str, int], offset: int, record: Any) -> bool:
