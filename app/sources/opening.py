@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from app.domain.errors import InvalidRequest
 from app.sources.folder import FolderTileSource
+from app.sources.synthetic import SyntheticTileSource
 from app.sources.tile_source import TileSource
 
 EXTENSION: Final = re.compile(r"[A-Za-z0-9]{1,8}")
@@ -18,7 +19,8 @@ def open_source(source: Mapping[str, Any], allowed_roots: Sequence[Path]) -> Til
 
     Args:
         source: `{"type": "folder", "path": ..., "rows": "xyz" or "tms", "extension": "jpeg"}`;
-            a relative path starts at the first allowed root.
+            a relative path starts at the first allowed root. Or `{"type": "synthetic"}`: tiles
+            made up in memory.
         allowed_roots: Folders that tiles may come from.
 
     Returns:
@@ -29,8 +31,14 @@ def open_source(source: Mapping[str, Any], allowed_roots: Sequence[Path]) -> Til
             followed, lies outside every allowed root.
     """
     kind = source.get("type")
-    if kind != "folder":
-        raise InvalidRequest(f"source.type is {kind!r}; this service reads 'folder'")
+    if kind == "folder":
+        return _folder_source(source, allowed_roots)
+    if kind == "synthetic":
+        return SyntheticTileSource()
+    raise InvalidRequest(f"source.type is {kind!r}; this service reads 'folder' and 'synthetic'")
+
+
+def _folder_source(source: Mapping[str, Any], allowed_roots: Sequence[Path]) -> TileSource:
     rows = source.get("rows", "xyz")
     if rows not in ("xyz", "tms"):
         raise InvalidRequest(f"source.rows is {rows!r}; it must be 'xyz' or 'tms'")

@@ -1,10 +1,11 @@
-"""What every tile source must keep to, asked of the folder adapter and of the one in memory."""
+"""What every tile source must keep to, asked of each adapter and of the fake in memory."""
 
 import io
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from PIL import Image
 from app.domain.errors import SourceUnavailable
 from app.domain.tile_image import flaw_of
 from app.sources.folder import FolderTileSource
+from app.sources.synthetic import MEAN_TILE_BYTES, SyntheticTileSource
 from app.sources.tile_source import Tile, TileSource
 
 
@@ -39,14 +41,16 @@ def encoded(image_format: str, shade: int) -> bytes:
 JPEG, PNG, WEBP = (encoded(name, 7) for name in ("JPEG", "PNG", "WEBP"))
 
 
-@pytest.fixture(params=["memory", "folder xyz", "folder tms"])
-def source_of(
-    request: pytest.FixtureRequest, tmp_path: Path
-) -> Callable[[Mapping[Tile, bytes]], TileSource]:
-    def build(images: Mapping[Tile, bytes]) -> TileSource:
-        if request.param == "memory":
+GIVEN = ["memory", "folder xyz", "folder tms"]
+"""Sources that can be given images."""
+
+
+@pytest.fixture
+def make_source(tmp_path: Path) -> Callable[[str, Mapping[Tile, bytes]], TileSource]:
+    def build(name: str, images: Mapping[Tile, bytes]) -> TileSource:
+        if name == "memory":
             return MemoryTileSource(images)
-        rows = request.param.removeprefix("folder ")
+        rows = name.removeprefix("folder ")
         for (zoom, col, row), image in images.items():
             stored = row if rows == "xyz" else 2**zoom - 1 - row
             path = tmp_path / "layer" / str(zoom) / str(col) / f"{stored}.jpeg"
@@ -58,15 +62,42 @@ def source_of(
     return build
 
 
-def test_tiles_come_in_the_order_asked_for_with_their_own_bytes(source_of):
-    images = {(3, col, row): encoded("JPEG", 16 * col + row) for col in (2, 5) for row in (0, 6)}
-    asked = [(3, 5, 6), (3, 2, 0), (3, 5, 0), (3, 2, 6)]
-    assert source_of(images).read_many(asked) == [images[tile] for tile in asked]
+@pytest.fixture(params=GIVEN)
+def source_of(request, make_source) -> Callable[[Mapping[Tile, bytes]], TileSource]:
+    return partial(make_source, request.param)
 
 
-def test_a_tile_that_is_not_there_is_none_and_no_error(source_of):
-    source = source_of({(2, 1, 1): JPEG})
-    assert source.read_many([(2, 1, 0), (2, 1, 1), (9, 300, 1)]) == [None, JPEG, None]
+@pytest.fixture(params=[*GIVEN, "synthetic"])
+def stocked(request, make_source) -> tuple[TileSource, Mapping[Tile, bytes]]:
+    """A source, and 64 tiles of zoom 6 that it has."""
+    tiles = [(6, col, row) for col in range(8) for row in range(8)]
+    if request.param == "synthetic":
+        source = SyntheticTileSource()
+        return source, {tile: source.read_many([tile])[0] for tile in tiles}
+    images = {tile: encoded("PNG", 8 * tile[1] + tile[2]) for tile in tiles}
+    return make_source(request.param, images), images
+
+
+def test_tiles_come_in_the_order_asked_for_with_their_own_bytes(stocked):
+    source, images = stocked
+    asked = [(6, 5, 6), (6, 2, 0), (6, 5, 0), (6, 2, 6)]
+    assert source.read_many(asked) == [images[tile] for tile in asked]
+    assert len(set(images.values())) == len(images)
+
+
+def test_the_same_tile_has_the_same_bytes_every_time_and_is_a_whole_image(stocked):
+    source, images = stocked
+    for tile, image in images.items():
+        assert source.read_many([tile]) == [image]
+        with Image.open(io.BytesIO(image)) as opened:
+            opened.load()
+            assert opened.size == (256, 256)
+
+
+def test_a_tile_that_is_not_there_is_none_and_no_error(stocked):
+    source, images = stocked
+    beyond = (9, 1024, 1)
+    assert source.read_many([beyond, (6, 1, 1), (9, 0, 512)]) == [None, images[(6, 1, 1)], None]
 
 
 def test_jpeg_png_and_webp_are_all_accepted_under_one_extension(source_of):
@@ -97,13 +128,12 @@ def test_a_bad_image_is_an_error_that_names_tile_and_cause(source_of, bad, cause
         source.read_many([(4, 9, 4), (4, 9, 3)])
 
 
-def test_nothing_asked_for_is_nothing_read(source_of):
-    assert source_of({}).read_many([]) == []
+def test_nothing_asked_for_is_nothing_read(stocked):
+    assert stocked[0].read_many([]) == []
 
 
-def test_many_threads_may_read_at_once(source_of):
-    images = {(6, col, row): encoded("PNG", 8 * col + row) for col in range(8) for row in range(8)}
-    source = source_of(images)
+def test_many_threads_may_read_at_once(stocked):
+    source, images = stocked
     start = threading.Barrier(4)
 
     def read(_: int) -> list[bytes | None]:
@@ -152,3 +182,10 @@ class TestFolder:
         for _ in range(50):
             source.read_many([(0, 1, 0), (0, 0, 0)])
         assert open_file_count() == before
+
+
+class TestSynthetic:
+    def test_its_tiles_have_the_size_that_its_layers_should_tell(self):
+        corners = [(11, col, row) for col in (0, 4095) for row in (0, 2047)]
+        for image in SyntheticTileSource().read_many(corners):
+            assert abs(len(image) - MEAN_TILE_BYTES) <= 8

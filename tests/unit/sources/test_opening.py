@@ -5,6 +5,7 @@ import pytest
 from app.domain.errors import InvalidRequest
 from app.sources.folder import FolderTileSource
 from app.sources.opening import open_source
+from app.sources.synthetic import SyntheticTileSource
 
 
 def test_a_relative_path_starts_at_the_first_allowed_root(tmp_path):
@@ -23,6 +24,10 @@ def test_an_absolute_path_may_lie_in_any_allowed_root(tmp_path):
         [tmp_path / "layers", tmp_path / "more"],
     )
     assert (source.rows, source.extension) == ("xyz", "jpeg")
+
+
+def test_a_synthetic_source_needs_no_folder():
+    assert isinstance(open_source({"type": "synthetic"}, []), SyntheticTileSource)
 
 
 @pytest.mark.parametrize("path", ["../secret", "/etc", "a/../../secret", "..", "link"])
