@@ -25,7 +25,7 @@ import confluent_kafka
 import psutil
 
 from app.domain.records import ExportCommanded, ExportFinished, RangeWritten, WriteRange
-from app.kafka import doorbell, fetch_backoff
+from app.kafka import fetch_backoff
 from app.kafka.codec import Codec
 from app.kafka.producer import RecordProducer
 from app.kafka.topic_view import TopicView, ViewedRecord
@@ -301,8 +301,7 @@ def started(data_dir: Path, options: Iterable[str] = (), **environment: str) -> 
 
 @asynccontextmanager
 async def connected(up: Up) -> AsyncIterator[Service]:
-    """Be a client of a running service, and read along in its topics."""
-    doorbell.install(up.data_dir / "run" / "doorbell")
+    """Be a client of a running service, and read along in its topics, at most 25 ms late."""
     fetch_backoff.install()
     connector = aiohttp.TCPConnector(limit=0)
     timeout = aiohttp.ClientTimeout(total=120)

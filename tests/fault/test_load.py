@@ -17,15 +17,13 @@ MOST_GROWTH_OF_OURS = 50 * MB
 of a giant, or with all ranges of its plan, takes more."""
 WINDOW = 3
 RANGE_TILES = 50_000
+"""EXPORT_RANGE_TILES as it is set by default."""
 BESIDE_A_GIANT_S = 15
 
 
 @pytest.fixture(scope="module")
 def up(loaded_service, tmp_path_factory):
-    range_bytes = RANGE_TILES * loaded_service.MEAN_TILE_BYTES
-    with loaded_service.started(
-        tmp_path_factory.mktemp("load"), EXPORT_RANGE_BYTES=str(range_bytes)
-    ) as running:
+    with loaded_service.started(tmp_path_factory.mktemp("load")) as running:
         yield running
 
 
@@ -72,13 +70,13 @@ async def test_small_exports_pass_a_giant_whose_ranges_are_planned_a_window_at_a
         took = await loaded_service.pass_giant(service, range(2000, 2010))
         assert await service.until(lambda: len(giant.ranges(service)) >= 2 * WINDOW, 60)
     assert giant.request_id not in service.results
-    assert service.widest[giant.export_id] <= WINDOW
+    # Orders and reports are two topics: what is read along of them is not read in one order.
+    assert service.widest[giant.export_id] <= 2 * WINDOW
     assert max(tiles for _, tiles in giant.ranges(service)) <= 1.1 * RANGE_TILES
     assert statistics.median(took) < BESIDE_A_GIANT_S
     assert_flat(watch)
 
 
-@pytest.mark.skip(reason="nothing cancels an export yet")
 async def test_a_cancelled_giant_writes_no_more_than_its_window(loaded_service, service):
     giant = await loaded_service.start_giant(service, minResolution=0.703125 / 2)
     await loaded_service.cancel(service, giant)
