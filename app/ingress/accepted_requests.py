@@ -2,8 +2,12 @@
 
 A broker that is killed may lose the last records it has acknowledged. So a request stays in
 memory until the registrar's word on it is seen, and some seconds longer, as that word may be
-lost as well. It is published again when no word comes, and when the broker was away: the same
+lost as well. It is published again when the broker was away, and when it seems lost: the same
 id with the same content is a replay, and harmless.
+
+A request that waits is not lost: 5,000 at once wait for minutes, and publishing those again would
+only make the queue longer (it did: 11,000 repeats, and no end). So what nobody has spoken of is
+published again when younger ones have been spoken of, or when nobody speaks of anything.
 """
 
 import asyncio
@@ -23,6 +27,8 @@ FIRST_REPEAT_S: Final = 10.0
 """Longer than broker and stages need to restart, and than what a killed broker may lose."""
 LONGEST_REPEAT_S: Final = 300.0
 SWEEP_S: Final = 1.0
+REPEATS_A_SWEEP: Final = 100
+"""So that a coordinator that was away for long finds a few repeats of thousands of requests."""
 RECORD_BYTES: Final = 2_000
 """What a request without a bbox takes in memory, roughly."""
 
@@ -31,9 +37,11 @@ RECORD_BYTES: Final = 2_000
 class _Open:
     asked: ExportRequested
     size_bytes: int
+    accepted_at_s: float
     wait_s: float
     due_at_s: float
     is_due: bool = False
+    is_known: bool = False
 
 
 class AcceptedRequests:
@@ -61,6 +69,8 @@ class AcceptedRequests:
         self._first_repeat_s = first_repeat_s
         self._open: dict[str, _Open] = {}
         self._open_bytes = 0
+        self._youngest_known_s = float("-inf")
+        self._heard_at_s = float("-inf")
 
     async def accept(self, asked: ExportRequested) -> None:
         """Publish a request and keep it.
@@ -83,8 +93,8 @@ class AcceptedRequests:
         except BaseException:
             self._open_bytes -= size_bytes
             raise
-        due_at_s = self._now_s() + self._first_repeat_s
-        self._open[asked.request_id] = _Open(asked, size_bytes, self._first_repeat_s, due_at_s)
+        now_s, wait_s = self._now_s(), self._first_repeat_s
+        self._open[asked.request_id] = _Open(asked, size_bytes, now_s, wait_s, now_s + wait_s)
 
     def __contains__(self, request_id: str) -> bool:
         """Whether a request was accepted here and may not be in the view yet."""
@@ -99,18 +109,32 @@ class AcceptedRequests:
         """Publish again what nobody has spoken of, and forget the rest; run it as a task."""
         while True:
             await asyncio.sleep(min(SWEEP_S, self._first_repeat_s))
+            self._hear()
+            repeats = 0
             for entry in list(self._open.values()):
                 if entry.is_due:
                     await self._repeat(entry)
-                elif entry.due_at_s <= self._now_s():
-                    await self._forget_or_repeat(entry)
+                elif entry.due_at_s > self._now_s():
+                    continue
+                elif entry.is_known:
+                    self._forget(entry)
+                elif repeats < REPEATS_A_SWEEP and self._seems_lost(entry):
+                    repeats += 1
+                    entry.wait_s = min(2 * entry.wait_s, LONGEST_REPEAT_S)
+                    await self._repeat(entry)
 
-    async def _forget_or_repeat(self, entry: _Open) -> None:
-        if self._view.knows(entry.asked.request_id):
-            self._forget(entry)
-        else:
-            entry.wait_s = min(2 * entry.wait_s, LONGEST_REPEAT_S)
-            await self._repeat(entry)
+    def _hear(self) -> None:
+        """Note which open requests have been spoken of since the last turn."""
+        for entry in self._open.values():
+            if not entry.is_known and self._view.knows(entry.asked.request_id):
+                entry.is_known = True
+                self._heard_at_s = self._now_s()
+                self._youngest_known_s = max(self._youngest_known_s, entry.accepted_at_s)
+
+    def _seems_lost(self, entry: _Open) -> bool:
+        """Whether it was overtaken by far, or nobody has spoken of any request for a while."""
+        overtaken = entry.accepted_at_s + self._first_repeat_s <= self._youngest_known_s
+        return overtaken or self._heard_at_s + self._first_repeat_s <= self._now_s()
 
     async def _repeat(self, entry: _Open) -> None:
         entry.due_at_s = self._now_s() + entry.wait_s

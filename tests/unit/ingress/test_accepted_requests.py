@@ -65,6 +65,35 @@ async def test_a_request_without_a_word_is_published_again(published, view, even
     assert "a" in accepted
 
 
+async def test_what_waits_in_a_queue_that_moves_is_not_published_again(published, view, eventually):
+    accepted = AcceptedRequests(published, view, first_repeat_s=0.2)
+    names = [f"r{number}" for number in range(40)]
+    for name in [*names, "last"]:
+        await accepted.accept(asked(name))
+    async with repeating(accepted):
+        for name in names:  # for much longer than 0.2 s
+            view.request_progressed(spoken_of(name))
+            await asyncio.sleep(0.02)
+        assert published.sent == [*names, "last"]
+        await eventually(lambda: published.sent[-2:] == ["last", "last"])  # nobody speaks any more
+
+
+async def test_a_request_that_younger_ones_overtook_by_far_is_published_again(
+    published, view, eventually
+):
+    accepted = AcceptedRequests(published, view, first_repeat_s=0.1)
+    await accepted.accept(asked("lost"))
+    async with repeating(accepted):
+        number = 0
+        while published.sent.count("lost") < 2 and number < 100:
+            number += 1
+            await accepted.accept(asked(f"r{number}"))
+            view.request_progressed(spoken_of(f"r{number}"))
+            await asyncio.sleep(0.02)
+    assert published.sent.count("lost") >= 2
+    assert len(set(published.sent)) == number + 1
+
+
 async def test_a_request_that_was_spoken_of_is_forgotten(published, view, eventually):
     accepted = AcceptedRequests(published, view, first_repeat_s=0.02)
     await accepted.accept(asked("a"))
