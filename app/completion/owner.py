@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
-from app.completion.settle import PENDING, ask_redelivery, settle, tried
+from app.completion.settle import GIVE_UP_MS, PENDING, ask_redelivery, forget_at_ms, settle, tried
+from app.domain.agenda import Agenda
 from app.domain.decision import NOTHING, Decision, Store
 from app.domain.inbox import InboxPosition
 from app.domain.records import (
@@ -12,10 +14,14 @@ from app.domain.records import (
     ExportFinished,
     RedeliveryAsked,
     RequestSettled,
+    Tick,
 )
 from app.domain.rows import DeliveryRow
 
 TABLES = ("deliveries", "results")
+
+AT_ONCE = 100
+"""Results forgotten by one Tick, so that it stays short."""
 
 FindRow = Callable[[str, str], Any]
 
@@ -29,26 +35,44 @@ class Completion:
             None. Results and settled deliveries are many and stay encoded in the table.
         on_pending: Called when a delivery has become due or its next try is known.
         pending: Deliveries that are not done, by delivery id.
-        results: Ids of the requests whose result stands.
+        results: Ids of the requests whose result stands, by the time at which it is forgotten.
+        delivered: Delivery ids by request, to be forgotten with it.
+        waiting: Deliveries whose result does not stand, by the time at which they are forgotten.
     """
 
     find_row: FindRow
     on_pending: Callable[[], None]
     pending: dict[str, DeliveryRow] = field(default_factory=dict)
-    results: set[str] = field(default_factory=set)
+    results: Agenda = field(default_factory=Agenda)
+    delivered: dict[str, set[str]] = field(default_factory=dict)
+    waiting: Agenda = field(default_factory=Agenda)
 
     def load(self, table: str, key: str, row: Any) -> None:
         """Take over a row as the table has it."""
         if table == "results":
-            self.results.discard(key)
-            if row is not None:
-                self.results.add(key)
+            if row is None:
+                self.results.drop(key)
+                self.delivered.pop(key, None)
+            else:
+                self.results.put(key, forget_at_ms(row))
+                for known in self.delivered.get(key, ()):
+                    self.waiting.drop(known)
         else:
-            self.pending.pop(key, None)
-            if row is not None and row.state == PENDING:
-                self.pending[key] = row
+            self._note_delivery(key, row)
         if self.pending:
             self.on_pending()
+
+    def _note_delivery(self, key: str, row: DeliveryRow | None) -> None:
+        old = self.pending.pop(key, None)
+        self.waiting.drop(key)
+        if row is not None:
+            self.delivered.setdefault(row.request_id, set()).add(key)
+            if row.state == PENDING:
+                self.pending[key] = row
+                if row.request_id not in self.results:
+                    self.waiting.put(key, row.created_at_ms + GIVE_UP_MS)
+        elif old is not None:
+            self.delivered.get(old.request_id, set()).discard(key)
 
     def decide(self, record: Any, _position: InboxPosition) -> Decision:
         """Decide about one record; changes nothing itself.
@@ -63,6 +87,8 @@ class Completion:
                 return tried(self._delivery_of, record)
             case RedeliveryAsked():
                 return ask_redelivery(self._delivery_of, record)
+            case Tick():
+                return self._forget(record.at_ms)
             case _:
                 return NOTHING
 
@@ -71,8 +97,22 @@ class Completion:
         self.load(store.table, store.key, store.row)
 
     def due_at_ms(self) -> int | None:
-        """Nothing here waits for a Tick: the courier keeps the time of the deliveries."""
-        return None
+        """When a result is forgotten; the courier keeps the time of the deliveries."""
+        due = [self.results.first_number(), self.waiting.first_number()]
+        return min((int(at_ms) for at_ms in due if at_ms is not None), default=None)
+
+    def _forget(self, now_ms: int) -> Decision:
+        """Forget results whose time is over, each after its deliveries, and what has no result."""
+        stores: list[Store] = []
+        for request_id in islice(self.results.up_to(now_ms), AT_ONCE):
+            stores += (
+                Store("deliveries", key, None) for key in sorted(self.delivered.get(request_id, ()))
+            )
+            stores.append(Store("results", request_id, None))
+        stores += (
+            Store("deliveries", key, None) for key in islice(self.waiting.up_to(now_ms), AT_ONCE)
+        )
+        return Decision(tuple(stores))
 
     def due(self, now_ms: int) -> Iterator[tuple[str, DeliveryRow]]:
         """Yield the deliveries whose next try is due and whose result stands."""

@@ -25,6 +25,14 @@ GONE = 410
 GIVE_UP_MS = 72 * 3600 * 1000
 """A webhook that has not answered for so long is given up, ms."""
 
+DAY_MS = 24 * 3600 * 1000
+
+KEEP_RESULT_MS = 7 * DAY_MS
+"""How long a result outlives what it offers, ms: consumers come late."""
+
+KEEP_FAILURE_MS = 30 * DAY_MS
+"""How long a failure is told, before that, ms."""
+
 FIRST_WAIT_MS = 1_000
 LONGEST_WAIT_MS = 3600 * 1000
 
@@ -80,6 +88,22 @@ def iso_time(at_ms: int) -> str:
     """
     at = datetime.fromtimestamp(at_ms / 1000, UTC)
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def ms_of(iso: str) -> int:
+    """Read what `iso_time` wrote, ms since 1970 UTC.
+
+    >>> ms_of("2023-11-14T22:13:20.123Z")
+    1700000000123
+    """
+    return round(datetime.fromisoformat(iso).timestamp() * 1000)
+
+
+def forget_at_ms(result: ExportFinished) -> int:
+    """Until when a result is remembered: 7 days beyond its package, ms since 1970 UTC."""
+    ended_ms = ms_of(result.finished_at) + KEEP_FAILURE_MS
+    offered_ms = ms_of(result.expiration_time) if result.expiration_time else ended_ms
+    return offered_ms + KEEP_RESULT_MS
 
 
 def tried(delivery_of: DeliveryOf, record: DeliveryTried) -> Decision:

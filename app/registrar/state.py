@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
+from app.domain.agenda import Agenda
 from app.domain.records import ProgressChange
 from app.domain.rows import AreaRow, BodyRow, ExportRow, LayerRow, RequestRow
-from app.registrar.agenda import Agenda
 
 WAITING, RUNNING, COMPLETED, FAILED = "waiting", "running", "completed", "failed"
 CANCELLED, EXPIRED = "cancelled", "expired"

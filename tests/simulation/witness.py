@@ -4,7 +4,7 @@ from collections import Counter
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from app.completion.settle import DELIVERED, delivery_id
+from app.completion.settle import DELIVERED, delivery_id, forget_at_ms
 from app.domain.records import (
     ExportFinished,
     ExportProgress,
@@ -161,7 +161,8 @@ class Witness:
         """A row of `results`: the public result."""
         first = self.results.get(request_id)
         if result is None:
-            raise Violation(f"the result of {request_id} was removed")
+            self._judge_forgetting(first, request_id)
+            return
         if request_id not in self.accepted:
             raise Violation(f"a result of {request_id}, which nobody asked for")
         if first is not None and not self._has_forgotten(request_id):
@@ -179,6 +180,11 @@ class Witness:
             raise Violation(f"{request_id} failed without a reason")
         elif "the ledgers" in result.error_reason:
             raise Violation(f"{request_id} failed by a bug: {result.error_reason}")
+
+    def _judge_forgetting(self, result: ExportFinished | None, request_id: str) -> None:
+        """A result is forgotten a week after what it offers, not before."""
+        if result is None or forget_at_ms(result) - SKEW_MS > self.world.now_ms:
+            raise Violation(f"the result of {request_id} was removed")
 
     def _check_package(self, result: ExportFinished) -> None:
         export_id, attempt, name = result.file_uri.split("/")[-3:]
@@ -253,7 +259,7 @@ class Witness:
 
     def hear_delivery(self, key: str, row: Any) -> None:
         """A row of `deliveries`."""
-        if row.state == DELIVERED:
+        if row is not None and row.state == DELIVERED:
             self.delivered_at_ms.setdefault(key, self.world.now_ms)
 
     def bury(self, record: Any, reason: str) -> None:
@@ -274,7 +280,7 @@ class Witness:
         self._judge_registrar(registrar)
         self._judge_rows()
         self._judge_cancels()
-        self._judge_webhooks(registrar)
+        self._judge_webhooks()
         self._judge_live_owners()
         askings = self.world.schedule.askings
         if self.is_calm:
@@ -371,10 +377,9 @@ class Witness:
             if before and self.results[asking.request_id].success:
                 raise Violation(f"{asking.request_id} was cancelled before it came")
 
-    def _judge_webhooks(self, registrar: Registrar) -> None:
+    def _judge_webhooks(self) -> None:
         for request_id, record in self.accepted.items():
-            row = registrar.state.requests.get(request_id)
-            answers_for = row.repeats if row is not None and row.repeats else request_id
+            answers_for = self.first_of.get(request_id, request_id)
             for url in record.callback_urls:
                 if not self.answered[delivery_id(answers_for, url)]:
                     raise Violation(f"{url} was never told of {request_id} ({answers_for})")

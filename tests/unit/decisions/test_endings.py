@@ -13,6 +13,7 @@ from app.domain.records import (
     FilesRemoved,
     RangeSpan,
     RangeUnreadable,
+    RedeliveryAsked,
     RemoveAttempt,
     RequestProgress,
     WriteRange,
@@ -188,10 +189,11 @@ def test_an_expired_package_is_not_offered_although_it_is_still_there(pipeline):
 def test_a_package_that_is_offered_again_expires_later(pipeline):
     pipeline.ask("r1")
     attempt = pipeline.records(ExportStarted)[0].attempt
+    name = pipeline.results["r1"].package_name
     pipeline.tick(29 * DAY_S)
     pipeline.ask("r2", client="b", packages=(attempt,))
     pipeline.tick(20 * DAY_S)
-    assert pipeline.results["r2"].package_name == pipeline.results["r1"].package_name
+    assert pipeline.results["r2"].package_name == name
     assert not removals(pipeline)
 
 
@@ -302,3 +304,30 @@ def test_a_removal_order_for_an_older_attempt_leaves_the_running_one(waits):
     order = RemoveAttempt(record.export_id, old.attempt, waits.now_ms)
     waits.feed("export-plans", record.export_id, order)
     assert record.export_id in waits.planner.state.progress
+
+
+def test_a_result_is_forgotten_a_week_after_its_package_and_its_deliveries_with_it(pipeline):
+    pipeline.ask("r1", callback_urls=("http://hook/1",))
+    pipeline.tick(37 * DAY_S - HOUR_S)
+    assert pipeline.results
+    assert pipeline.deliveries
+    pipeline.tick(2 * HOUR_S)
+    assert not pipeline.results
+    assert not pipeline.deliveries
+
+
+def test_a_failure_is_forgotten_as_late_as_a_success(waits):
+    waits.ask("r1")
+    cancel(waits, "r1")
+    waits.tick(37 * DAY_S - HOUR_S)
+    assert waits.results
+    waits.tick(2 * HOUR_S)
+    assert not waits.results
+
+
+def test_a_delivery_whose_request_nobody_remembers_is_forgotten_too(pipeline):
+    ask = RedeliveryAsked("long gone", pipeline.now_ms, "http://hook/1")
+    pipeline.feed("export-settlements", "long gone", ask)
+    assert pipeline.deliveries
+    pipeline.tick(4 * DAY_S)
+    assert not pipeline.deliveries
