@@ -8,6 +8,7 @@ from typing import Any
 
 from app.domain.records import ExportCommanded, ExportRequested
 from app.domain.topic_names import EXPORT_REQUESTS
+from app.ingress.accepted_requests import FIRST_REPEAT_S
 from app.planning import plan
 from app.registrar.cancel import CANCEL
 from tests.simulation import asked
@@ -27,6 +28,8 @@ MOST_ACTIONS = 12_000
 
 TAIL_MS = 600
 """A broker that is killed forgets at most so much (faust.md, brokers)."""
+
+KEPT_MS = int(FIRST_REPEAT_S * 1000)
 
 MOST_LOOKS = 12
 """A package to remove is looked for so often, every 10 s."""
@@ -218,8 +221,12 @@ class World:
         self.coordinators.find_ends(since_ms)
         self.workers.find_ends(since_ms)
         for asking in self.schedule.askings:
-            asked_already = START_MS + asking.after_ms <= self.now_ms
-            if asked_already and not self.witness.has_had_result(asking.request_id, since_ms):
+            asked_ms = START_MS + asking.after_ms
+            # As AcceptedRequests does: what is young is kept although it has been spoken of.
+            is_kept = self.now_ms - asked_ms < KEPT_MS or not self.witness.has_had_result(
+                asking.request_id, since_ms
+            )
+            if asked_ms <= self.now_ms and is_kept:
                 self.after(500, lambda asking=asking: self.ask(asking))
 
     def ask(self, asking: Asking) -> None:
