@@ -1,7 +1,7 @@
 """From the shards of an attempt to one published GeoPackage."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from app.package.publishing import publish, read_published, remove_leftovers
 from app.package.sealing import find_sealed, seal
 from app.package.soundness import is_whole
 from app.package.taking import TakenShard, set_aside, take_shards
+from app.package.tile_proof import drop_damaged_ranges
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,9 @@ def _published_or_missing(
         while sealed is None:
             shards = take_shards(folder, owner=owner, table=task.plan.table, beat=beat)
             missing = missing_spans((shard.ranges for shard in shards), task.range_count)
+            if not missing:
+                shards = _proven(shards, task, owner=owner, beat=beat)
+                missing = missing_spans((shard.ranges for shard in shards), task.range_count)
             # Another assembler may have sealed or published while we were taking.
             sealed = find_sealed(folder, task.plan.table)
             if missing and sealed is None:
@@ -138,6 +142,23 @@ def _published_or_missing(
             beat=beat,
         )
     return facts
+
+
+def _proven(
+    shards: list[TakenShard], task: AssemblyTask, *, owner: str, beat: Callable[[], None]
+) -> list[TakenShard]:
+    """The same shards with those of their ranges that are what was read from the source."""
+    proven = []
+    for shard in shards:
+        try:
+            ranges = drop_damaged_ranges(
+                shard.path, owner=owner, table=task.plan.table, beat=beat
+            )
+        except ShardDamaged:
+            set_aside(shard.path)
+            continue
+        proven.append(replace(shard, ranges=ranges))
+    return proven
 
 
 def _combine(

@@ -1,6 +1,7 @@
 """Small files that are whole or not there, also after a power cut."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -13,11 +14,17 @@ def write_durably(path: Path, content: bytes, *, owner: str) -> None:
         owner: Names the temporary file, so that two processes never share one.
     """
     temporary = path.with_name(f"{path.name}.{owner}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        # A full disk: give back what was written, all the more.
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
     sync_folder(path.parent)
 
 

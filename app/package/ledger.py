@@ -1,6 +1,7 @@
 """The ledger of a shard: one row a range, stored in the same transaction as its tiles."""
 
 import sqlite3
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 from typing import Final
@@ -8,6 +9,7 @@ from typing import Final
 import orjson
 
 from app.domain.package_facts import TileColumnRun, ZoomCounts
+from app.package.failures import ShardDamaged
 
 LEDGER_TABLE: Final = "_range_ledger"
 
@@ -19,9 +21,15 @@ _CREATE: Final = f"""
         has_webp INTEGER NOT NULL,
         zooms TEXT NOT NULL,
         missing TEXT NOT NULL,
-        skipped TEXT NOT NULL
+        skipped TEXT NOT NULL,
+        checksum INTEGER NOT NULL
     )"""
-_COLUMNS: Final = "range_number, first_id, last_id, has_webp, zooms, missing, skipped"
+_COLUMNS: Final = "range_number, first_id, last_id, has_webp, zooms, missing, skipped, checksum"
+_AS_BYTES: Final = (
+    # A damaged text may be no UTF-8, and sqlite3 would raise an error without a code.
+    "range_number, first_id, last_id, has_webp, CAST(zooms AS BLOB), CAST(missing AS BLOB),"
+    " CAST(skipped AS BLOB), checksum"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +44,7 @@ class LedgerRow:
         zooms: Counts, ascending zooms.
         missing: Tiles that the source does not have.
         skipped: Unreadable tiles that were left out.
+        checksum: Of its tiles and of this row, but for the ids; see `checksum_of`.
     """
 
     range_number: int
@@ -45,11 +54,21 @@ class LedgerRow:
     zooms: tuple[ZoomCounts, ...]
     missing: tuple[TileColumnRun, ...]
     skipped: tuple[TileColumnRun, ...]
+    checksum: int = 0
 
     @property
     def tile_count(self) -> int:
         """Tiles stored for the range; their ids have no gap."""
         return self.last_id - self.first_id + 1
+
+
+def checksum_of(row: LedgerRow, tiles_checksum: int) -> int:
+    """The checksum that a row must have when its tiles have theirs.
+
+    The ids are left out: a merge changes them, and the tiles that they lead to are checked.
+    """
+    told = [row.range_number, int(row.has_webp), row.zooms, row.missing, row.skipped]
+    return zlib.crc32(orjson.dumps(told), tiles_checksum)
 
 
 def create_ledger(connection: sqlite3.Connection) -> None:
@@ -60,7 +79,7 @@ def create_ledger(connection: sqlite3.Connection) -> None:
 def insert_row(connection: sqlite3.Connection, row: LedgerRow) -> None:
     """Store a range's row; its tiles are stored in the same transaction."""
     connection.execute(
-        f"INSERT INTO {LEDGER_TABLE} ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - constant names
+        f"INSERT INTO {LEDGER_TABLE} ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - constant names
         (
             row.range_number,
             row.first_id,
@@ -69,22 +88,36 @@ def insert_row(connection: sqlite3.Connection, row: LedgerRow) -> None:
             _text(row.zooms),
             _text(row.missing),
             _text(row.skipped),
+            row.checksum,
         ),
     )
 
 
+def delete_row(connection: sqlite3.Connection, range_number: int) -> None:
+    """Forget a range; its tiles are removed in the same transaction."""
+    connection.execute(f"DELETE FROM {LEDGER_TABLE} WHERE range_number = ?", (range_number,))  # noqa: S608 - constant names
+
+
 def read_row(connection: sqlite3.Connection, range_number: int) -> LedgerRow | None:
-    """The row of one range, or None when the ledger does not have it."""
+    """The row of one range, or None when the ledger does not have it.
+
+    Raises:
+        ShardDamaged: There is a row, but no row of ours.
+    """
     found = connection.execute(
-        f"SELECT {_COLUMNS} FROM {LEDGER_TABLE} WHERE range_number = ?",  # noqa: S608 - constant names
+        f"SELECT {_AS_BYTES} FROM {LEDGER_TABLE} WHERE range_number = ?",  # noqa: S608 - constant names
         (range_number,),
     ).fetchone()
     return None if found is None else _row(found)
 
 
 def read_rows(connection: sqlite3.Connection) -> Iterator[LedgerRow]:
-    """All rows by range number, one at a time."""
-    rows = connection.execute(f"SELECT {_COLUMNS} FROM {LEDGER_TABLE} ORDER BY range_number")  # noqa: S608 - constant names
+    """All rows by range number, one at a time.
+
+    Raises:
+        ShardDamaged: While it goes on: a row is no row of ours.
+    """
+    rows = connection.execute(f"SELECT {_AS_BYTES} FROM {LEDGER_TABLE} ORDER BY range_number")  # noqa: S608 - constant names
     return map(_row, rows)
 
 
@@ -114,14 +147,18 @@ def _text(values: Sequence[ZoomCounts] | Sequence[TileColumnRun]) -> str:
     return orjson.dumps([astuple(value) for value in values]).decode()
 
 
-def _row(row: tuple[int, int, int, int, str, str, str]) -> LedgerRow:
-    number, first_id, last_id, has_webp, zooms, missing, skipped = row
-    return LedgerRow(
-        range_number=number,
-        first_id=first_id,
-        last_id=last_id,
-        has_webp=bool(has_webp),
-        zooms=tuple(ZoomCounts(*counts) for counts in orjson.loads(zooms)),
-        missing=tuple(TileColumnRun(*run) for run in orjson.loads(missing)),
-        skipped=tuple(TileColumnRun(*run) for run in orjson.loads(skipped)),
-    )
+def _row(row: tuple[int, int, int, int, bytes, bytes, bytes, int]) -> LedgerRow:
+    number, first_id, last_id, has_webp, zooms, missing, skipped, checksum = row
+    try:
+        return LedgerRow(
+            range_number=number,
+            first_id=first_id,
+            last_id=last_id,
+            has_webp=bool(has_webp),
+            zooms=tuple(ZoomCounts(*counts) for counts in orjson.loads(zooms)),
+            missing=tuple(TileColumnRun(*run) for run in orjson.loads(missing)),
+            skipped=tuple(TileColumnRun(*run) for run in orjson.loads(skipped)),
+            checksum=checksum,
+        )
+    except (TypeError, ValueError) as error:
+        raise ShardDamaged(f"the ledger's row of range {number} cannot be read") from error

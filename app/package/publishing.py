@@ -13,8 +13,9 @@ import orjson
 from app.domain.package_facts import PackageFacts, PackagePlan
 from app.package.connection import in_our_words
 from app.package.durable_file import sync_folder, write_durably
+from app.package.failures import PackageFailed
 from app.package.metadata import Published, facts_of, metadata_bytes, metadata_name
-from app.package.sealing import facts_path
+from app.package.taking import facts_path
 from app.package.totals import SealedFacts
 
 HASH_STEP_BYTES: Final = 1 << 20
@@ -23,13 +24,21 @@ BEAT_S: Final = 1.0
 
 
 def read_published(folder: Path, package_name: str) -> PackageFacts | None:
-    """The facts of a published package, or None when the pair is not complete."""
+    """The facts of a published package, or None when the pair is not complete.
+
+    Raises:
+        PackageFailed: The metadata is damaged. The package may be, too, and was perhaps told of:
+            it is not made anew under the same name.
+    """
     if not (folder / package_name).is_file():
         return None
+    name = metadata_name(package_name)
     try:
-        return facts_of(orjson.loads((folder / metadata_name(package_name)).read_bytes()))
+        return facts_of(orjson.loads((folder / name).read_bytes()))
     except FileNotFoundError:
         return None
+    except (KeyError, TypeError, ValueError) as error:
+        raise PackageFailed(f"the published metadata {name} is damaged") from error
 
 
 def publish(
@@ -89,16 +98,23 @@ def remove_leftovers(folder: Path, package_name: str) -> None:
 
 def _put_metadata(package: Path, content: bytes, *, owner: str) -> None:
     path = package.with_name(metadata_name(package.name))
+    if package.exists() and not path.exists():
+        # Metadata is linked first, so somebody removed it, and with it what the package was made
+        # of. Nobody may be told of ours beside its bytes. (Asked in this order: whoever publishes
+        # at this moment has linked the metadata before the package.)
+        package.unlink(missing_ok=True)
     whole = path.with_name(f"{path.name}.{owner}.whole")
-    write_durably(whole, content, owner=owner)
     try:
-        os.link(whole, path)
-    except FileExistsError:
-        # Left by an assembler that was killed before it linked the package; its shard may have
-        # been damaged since, and ours be another. Nobody was told yet.
-        if not package.exists():
-            whole.replace(path)
-    whole.unlink(missing_ok=True)
+        write_durably(whole, content, owner=owner)
+        try:
+            os.link(whole, path)
+        except FileExistsError:
+            # Left by an assembler that was killed before it linked the package; its shard may
+            # have been damaged since, and ours be another. Nobody was told yet.
+            if not package.exists():
+                whole.replace(path)
+    finally:
+        whole.unlink(missing_ok=True)
 
 
 def _hash_while_syncing(path: Path, beat: Callable[[], None]) -> str:

@@ -14,13 +14,8 @@ from app.package.ledger import LEDGER_TABLE, read_rows
 from app.package.metadata import iso_time
 from app.package.ownership import OWNER_TABLE, boot_id, check_owner, has_owner_table
 from app.package.soundness import check_counts, check_database
-from app.package.taking import set_aside, shard_paths
+from app.package.taking import facts_path, set_aside, shard_paths
 from app.package.totals import SealedFacts, Totals, add_up
-
-
-def facts_path(shard: Path) -> Path:
-    """The file beside a shard that keeps its facts once the ledger is dropped."""
-    return shard.with_name(f"{shard.name}.facts")
 
 
 def find_sealed(folder: Path, table: str) -> Path | None:

@@ -1,18 +1,22 @@
 """A shard: the SQLite file that one worker process fills for one attempt."""
 
+import os
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Final, Self
 from uuid import uuid4
 
+from app.domain.errors import ShardLost, StorageUnavailable
 from app.domain.package_facts import TileColumnRun, ZoomCounts
+from app.package.checksum import NO_TILES
 from app.package.connection import connect, in_our_words, write_transaction
 from app.package.geopackage import APPLICATION_ID, USER_VERSION, create_tables
-from app.package.ledger import LedgerRow, create_ledger, insert_row, read_row
+from app.package.ledger import LedgerRow, checksum_of, create_ledger, insert_row, read_row
 from app.package.ownership import check_owner, create_owner
 
 SHARD_SUFFIX: Final = ".gpkg.part"
@@ -45,6 +49,7 @@ class Shard:
         """Wrap an open shard; use `create`."""
         self.path = path
         self.owner = owner
+        self._file = _identity(path)
         self._connection = connection
         self._table = table
         insert = f'INSERT INTO "{table}" (zoom_level, tile_column, tile_row, tile_data) VALUES '  # noqa: S608 - checked by create_tables
@@ -68,31 +73,33 @@ class Shard:
         path = folder / f"shard-{owner}-{uuid4().hex[:8]}{SHARD_SUFFIX}"
         temporary = path.with_suffix(".new")
         with in_our_words(path):
-            folder.mkdir(parents=True, exist_ok=True)
-            connection = connect(temporary, mode="rwc")
+            _make_folder(folder)
             try:
-                for setting in (
-                    f"page_size = {PAGE_SIZE_BYTES}",
-                    f"application_id = {APPLICATION_ID}",
-                    f"user_version = {USER_VERSION}",
-                ):
-                    connection.execute(f"PRAGMA {setting}")
-                with write_transaction(connection):
-                    create_tables(connection, table)
-                    create_ledger(connection)
-                    create_owner(connection, owner)
-            finally:
-                connection.close()
-            temporary.rename(path)
+                _make_file(temporary, owner, table)
+                temporary.rename(path)
+            except BaseException:
+                _remove_unfinished(temporary)
+                raise
             # Opened again: a hot journal must carry the name under which others look for it.
             return cls(path, connect(path), owner, table)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether its name leads to another file, or to none: moved, set aside or removed.
+
+        Whoever keeps such a shard open writes into the void and keeps its space.
+        """
+        return _identity(self.path) != self._file
 
     def recorded(self, range_number: int) -> tuple[ZoomCounts, ...] | None:
         """The counts of a range that the ledger holds, or None.
 
         Raises:
-            ShardLost: The shard is gone, damaged or locked.
+            ShardLost: The shard is gone, damaged or locked. What a ledger says that nobody will
+                find again does not count: an assembler would miss the range for ever.
         """
+        if self.is_gone:
+            raise ShardLost(f"{self.path.name} is gone")
         with in_our_words(self.path):
             row = read_row(self._connection, range_number)
         return None if row is None else row.zooms
@@ -162,8 +169,17 @@ class RangeRows:
         missing: Iterable[TileColumnRun] = (),
         skipped: Iterable[TileColumnRun] = (),
         has_webp: bool = False,
+        tiles_checksum: int = NO_TILES,
     ) -> tuple[ZoomCounts, ...]:
-        """Write the range's ledger row, last in the transaction; return its counts."""
+        """Write the range's ledger row, last in the transaction; return its counts.
+
+        Args:
+            zooms: Counts, ascending zooms.
+            missing: Tiles that the source does not have.
+            skipped: Unreadable tiles that were left out.
+            has_webp: Some tile is WebP.
+            tiles_checksum: Of the tiles as they were read, in export order.
+        """
         self._flush()
         row = LedgerRow(
             range_number=self._range_number,
@@ -174,5 +190,51 @@ class RangeRows:
             missing=tuple(missing),
             skipped=tuple(skipped),
         )
+        row = replace(row, checksum=checksum_of(row, tiles_checksum))
         insert_row(self._shard._connection, row)  # noqa: SLF001 - the transaction is part of the shard
         return row.zooms
+
+
+def _make_folder(folder: Path) -> None:
+    """Make the folder of an attempt, `exports/<export_id>/<attempt>`.
+
+    A folder of exports that somebody removed is made again, and its ranges written again. The
+    folder around it is ours to find, not to make: without it a disk is not mounted, and we
+    would fill another one.
+    """
+    if not folder.parents[2].is_dir():
+        raise StorageUnavailable(f"the data folder {folder.parents[2]} is not there")
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def _make_file(path: Path, owner: str, table: str) -> None:
+    connection = connect(path, mode="rwc")
+    try:
+        for setting in (
+            f"page_size = {PAGE_SIZE_BYTES}",
+            f"application_id = {APPLICATION_ID}",
+            f"user_version = {USER_VERSION}",
+        ):
+            connection.execute(f"PRAGMA {setting}")
+        with write_transaction(connection):
+            create_tables(connection, table)
+            create_ledger(connection)
+            create_owner(connection, owner)
+    finally:
+        connection.close()
+
+
+def _remove_unfinished(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+        path.with_name(f"{path.name}-journal").unlink(missing_ok=True)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Device and inode of the file with a name; asked by name, as closing a file of our own that
+    SQLite has open too would give up SQLite's locks."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - Path.stat costs twice the time, at every range
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino

@@ -8,7 +8,7 @@ from typing import Final
 
 from app.domain.errors import ShardLost
 from app.package.connection import connect, in_our_words, write_transaction
-from app.package.failures import ShardDamaged
+from app.package.failures import ShardBusy, ShardDamaged
 from app.package.ledger import range_numbers, read_rows
 from app.package.ownership import boot_id, read_owner, replace_owner
 from app.package.shard import SHARD_SUFFIX
@@ -59,10 +59,15 @@ def take_shards(
         beat()
         try:
             taken.append(take_shard(path, owner=owner, table=table))
+        except ShardBusy:
+            continue  # its writer is alive, or another assembler is at it
         except ShardDamaged:
             set_aside(path)
         except ShardLost:
-            continue  # locked, gone, or sealed by another assembler at this moment
+            # Sealed by another assembler at this moment, which keeps facts beside it, or gone:
+            # anything else stays unreadable, and its writer must not go on with it.
+            if not facts_path(path).exists():
+                set_aside(path)
     return sorted(taken, key=lambda shard: (-shard.size_bytes, shard.path.name))
 
 
@@ -90,10 +95,20 @@ def take_shard(path: Path, *, owner: str, table: str) -> TakenShard:
         return TakenShard(path, path.stat().st_size, ranges)
 
 
+def facts_path(shard: Path) -> Path:
+    """The file beside a shard that keeps its facts once the ledger is dropped."""
+    return shard.with_name(f"{shard.name}.facts")
+
+
 def set_aside(path: Path) -> None:
-    """Give a damaged shard a name under which nobody looks for shards."""
+    """Give a damaged shard a name under which nobody looks for shards.
+
+    Its writer finds the name gone and begins another.
+    """
     with suppress(FileNotFoundError):  # another assembler was quicker
         path.rename(path.with_name(f"{LOST_PREFIX}{path.name}"))
+        # A journal belongs to the name: one that stayed would be rolled back into the next file.
+        path.with_name(f"{path.name}-journal").unlink(missing_ok=True)
 
 
 def adopt_shards(

@@ -92,22 +92,25 @@ class SealedFacts:
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
-        """Read the file, or None when it is not there."""
+        """Read the file, or None when it is not there, or damaged.
+
+        A sealed shard without its facts is of no use: its ranges are written again.
+        """
         try:
             fields = orjson.loads(path.read_bytes())
-        except FileNotFoundError:
+            totals = fields["totals"]
+            return cls(
+                finished_at_ms=fields["finished_at_ms"],
+                boot_id=fields["boot_id"],
+                totals=Totals(
+                    zooms=tuple(ZoomCounts(**counts) for counts in totals["zooms"]),
+                    missing=_tile_list(totals["missing"]),
+                    skipped=_tile_list(totals["skipped"]),
+                    has_webp=totals["has_webp"],
+                ),
+            )
+        except (FileNotFoundError, KeyError, TypeError, ValueError):
             return None
-        totals = fields["totals"]
-        return cls(
-            finished_at_ms=fields["finished_at_ms"],
-            boot_id=fields["boot_id"],
-            totals=Totals(
-                zooms=tuple(ZoomCounts(**counts) for counts in totals["zooms"]),
-                missing=_tile_list(totals["missing"]),
-                skipped=_tile_list(totals["skipped"]),
-                has_webp=totals["has_webp"],
-            ),
-        )
 
     def write(self, path: Path, *, owner: str) -> None:
         """Keep the facts on disk; whole, or not at all."""

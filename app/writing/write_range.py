@@ -9,6 +9,7 @@ from app.domain.errors import SourceUnavailable
 from app.domain.package_facts import ZoomCounts
 from app.domain.tile_image import PLAIN_STARTS, is_webp
 from app.domain.tile_range import TileRange
+from app.package.checksum import RangeChecksum
 from app.package.ledger import column_runs
 from app.package.shard import Shard, TileRow
 from app.sources.tile_source import Tile, TileSource
@@ -58,6 +59,7 @@ def write_range(
             missing=column_runs(reading.missing),
             skipped=column_runs(sorted(reading.skipped)),
             has_webp=reading.has_webp,
+            tiles_checksum=reading.checksum.value(),
         )
 
 
@@ -68,6 +70,7 @@ class _Reading:
         self.missing: list[Tile] = []
         self.skipped: list[Tile] = []
         self.has_webp = False
+        self.checksum = RangeChecksum()
         self._tiles: Iterator[Tile] = tile_range.tiles()
         self._source = source
         self._skips = skips
@@ -92,6 +95,7 @@ class _Reading:
                 continue
             read_bytes += len(image)
             self._stored_bytes[tile[0]] += len(image)
+            self.checksum.add(*tile, image)
             batch.append((*tile, image))
         if batch:
             self._batch_tiles = min(BATCH_TILES, max(1, BATCH_BYTES * len(batch) // read_bytes))
