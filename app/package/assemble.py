@@ -1,6 +1,7 @@
 """From the shards of an attempt to one published GeoPackage."""
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from app.domain.area import BoundingBox
 from app.domain.package_facts import PackageFacts, PackagePlan
 from app.package.connection import in_our_words
+from app.package.durable_file import reaching_disk
 from app.package.failures import ShardDamaged
 from app.package.merging import merge_shard
 from app.package.publishing import publish, read_published, remove_leftovers
@@ -116,23 +118,26 @@ def _published_or_missing(
     now_ms: Callable[[], int],
     beat: Callable[[], None],
 ) -> PackageFacts | MissingRanges:
-    facts = read_published(folder, task.plan.package_name)
-    if facts is None:
-        sealed = find_sealed(folder, task.plan.table)
+    name, table = task.plan.package_name, task.plan.table
+    if (facts := read_published(folder, name)) is not None:
+        return facts
+    with ExitStack() as until_published:
+        reached_disk: Callable[[], None] = _nothing
+        sealed = find_sealed(folder, table)
         while sealed is None:
-            shards = take_shards(folder, owner=owner, table=task.plan.table, beat=beat)
+            shards = take_shards(folder, owner=owner, table=table, beat=beat)
             missing = missing_spans((shard.ranges for shard in shards), task.range_count)
             if not missing:
+                reached_disk = until_published.enter_context(reaching_disk(shards[0].path))
                 shards = _proven(shards, task, owner=owner, beat=beat)
                 missing = missing_spans((shard.ranges for shard in shards), task.range_count)
             # Another assembler may have sealed or published while we were taking.
-            sealed = find_sealed(folder, task.plan.table)
+            sealed = find_sealed(folder, table)
             if missing and sealed is None:
-                facts = read_published(folder, task.plan.package_name)
-                return facts or MissingRanges(missing)
+                return read_published(folder, name) or MissingRanges(missing)
             if sealed is None:
                 sealed = _combine(shards, task, owner=owner, now_ms=now_ms, beat=beat)
-        facts = publish(
+        return publish(
             sealed,
             task.plan,
             export_id=task.export_id,
@@ -140,8 +145,12 @@ def _published_or_missing(
             footprint=task.footprint,
             owner=owner,
             beat=beat,
+            reached_disk=reached_disk,
         )
-    return facts
+
+
+def _nothing() -> None:
+    """A sealed shard that another left has no early start."""
 
 
 def _proven(

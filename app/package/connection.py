@@ -90,6 +90,9 @@ def in_our_words(path: Path) -> Iterator[None]:
         raise  # a tile twice, a closed connection: bugs, not states of the disk
     except sqlite3.DatabaseError as error:
         raise _word_of_sqlite(path, error) from error
+    except UnicodeDecodeError as error:
+        # sqlite3 fails to tell us what SQLite says of a damaged schema.
+        raise ShardDamaged(f"{path.name}: its tables are damaged") from error
     except OSError as error:
         raise _word_of_system(path, error) from error
 

@@ -50,6 +50,7 @@ def publish(
     footprint: Mapping[str, Any],
     owner: str,
     beat: Callable[[], None],
+    reached_disk: Callable[[], None],
 ) -> PackageFacts:
     """Hash a sealed shard while it reaches the disk, and link it and its metadata.
 
@@ -74,6 +75,7 @@ def publish(
             finished_at_ms=facts.finished_at_ms,
             totals=facts.totals,
         )
+        reached_disk()
         metadata = metadata_bytes(plan, footprint, published)
         _put_metadata(package, metadata, owner=owner)
         with suppress(FileExistsError):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, Self
 from uuid import uuid4
 
-from app.domain.errors import ShardLost, StorageUnavailable
+from app.domain.errors import StorageUnavailable
 from app.domain.package_facts import TileColumnRun, ZoomCounts
 from app.package.checksum import NO_TILES
 from app.package.connection import connect, in_our_words, write_transaction
@@ -98,9 +98,9 @@ class Shard:
             ShardLost: The shard is gone, damaged or locked. What a ledger says that nobody will
                 find again does not count: an assembler would miss the range for ever.
         """
-        if self.is_gone:
-            raise ShardLost(f"{self.path.name} is gone")
         with in_our_words(self.path):
+            if self.is_gone:
+                raise FileNotFoundError(self.path)
             row = read_row(self._connection, range_number)
         return None if row is None else row.zooms
 

@@ -58,6 +58,6 @@ def is_whole(path: Path) -> bool:
             (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         finally:
             connection.close()
-    except sqlite3.DatabaseError:
+    except (sqlite3.DatabaseError, UnicodeDecodeError):  # the latter from sqlite3 itself
         return False
     return bool(verdict == "ok")

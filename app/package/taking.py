@@ -10,7 +10,7 @@ from app.domain.errors import ShardLost
 from app.package.connection import connect, in_our_words, write_transaction
 from app.package.failures import ShardBusy, ShardDamaged
 from app.package.ledger import range_numbers, read_rows
-from app.package.ownership import boot_id, read_owner, replace_owner
+from app.package.ownership import boot_id, check_owner, read_owner, replace_owner
 from app.package.shard import SHARD_SUFFIX
 from app.package.soundness import check_counts, check_database
 from app.package.totals import add_up
@@ -116,7 +116,12 @@ def adopt_shards(
 ) -> list[TakenShard]:
     """Move the shards of a failed attempt into the folder of the attempt that continues it.
 
-    Doing this twice is harmless: shards that moved already are reported again.
+    A shard is moved under its lock, so never between a change and the end of its transaction:
+    its journal would stay behind. A writer of the failed attempt that wakes up finds another
+    owner in it. A shard whose lock cannot be had is left behind.
+
+    Doing this twice, or two at once, is harmless: shards that moved already are reported again.
+    Killed at any line, every shard is whole in one of the two folders.
 
     Returns:
         Every shard in the new folder that can be read; those of the new attempt's own writers
@@ -126,10 +131,23 @@ def adopt_shards(
         StorageFull: The disk is full.
         StorageUnavailable: The disk answers with an error.
     """
-    new_folder.mkdir(parents=True, exist_ok=True)
+    with in_our_words(new_folder):
+        new_folder.mkdir(parents=True, exist_ok=True)
     for taken in take_shards(old_folder, owner=owner, table=table, beat=beat):
-        taken.path.rename(new_folder / taken.path.name)
+        with suppress(ShardLost):  # another adopter is quicker, and reports it too
+            _move(taken.path, new_folder / taken.path.name, owner=owner)
     return [shard for path in shard_paths(new_folder) if (shard := _seen(path)) is not None]
+
+
+def _move(path: Path, target: Path, *, owner: str) -> None:
+    with in_our_words(path):
+        connection = connect(path)
+        try:
+            with write_transaction(connection):
+                check_owner(connection, owner)
+                path.rename(target)
+        finally:
+            connection.close()
 
 
 def _seen(path: Path) -> TakenShard | None:

@@ -1,8 +1,10 @@
 """The artifact store as a folder: `exports/<export_id>/<attempt>/`, shared by all processes."""
 
+import errno
 import os
 import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +13,9 @@ from app.domain.errors import StorageUnavailable
 EXPORT_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 ATTEMPT: Final = re.compile(r"[0-9]{1,20}(?:-[0-9]{1,20})?")
 FILE_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,250}\.(?:gpkg|json)")
+
+REMOVAL_TRIES: Final = 20
+"""A writer that does not know yet creates one file or two while its folder is removed."""
 
 
 class ArtifactStore:
@@ -93,6 +98,9 @@ class ArtifactStore:
     def remove_attempt(self, export_id: str, attempt: str) -> int:
         """Remove an attempt's files, whatever they are; again is harmless.
 
+        Another that removes or creates files at the same time is no obstacle; the folder is gone
+        at the end. A download under way reads on to its end.
+
         Returns:
             Bytes that the files had; who still reads one keeps its space until it is closed.
 
@@ -101,16 +109,105 @@ class ArtifactStore:
             StorageUnavailable: Something could not be removed.
         """
         folder = self.attempt_folder(export_id, attempt)
+        freed = 0
         try:
-            freed = sum(path.lstat().st_size for path in folder.rglob("*"))
-            shutil.rmtree(folder)
-            if not any(folder.parent.iterdir()):
-                folder.parent.rmdir()
+            for _ in range(REMOVAL_TRIES):
+                freed += _bytes_in(folder)
+                if _is_removed(folder):
+                    break
+            else:
+                raise StorageUnavailable(f"attempt {export_id}/{attempt}: files keep coming")
+            with suppress(FileNotFoundError):
+                _remove_if_empty(folder.parent)
+        except OSError as error:
+            raise StorageUnavailable(f"attempt {export_id}/{attempt}: {error}") from error
+        return freed
+
+    def sweep_attempt(self, export_id: str, attempt: str) -> int:
+        """Remove everything from an attempt's folder but a whole published pair.
+
+        For what late writers, killed assemblers and frozen processes left behind. Again is
+        harmless. Beside a process that still works on the attempt nothing false comes of it, but
+        its work is lost: its shards are gone and it writes their ranges again. So call it when
+        the attempt has been over for longer than any lease, an hour, say.
+
+        Returns:
+            Bytes that became free; a file that the package shares its bytes with frees none.
+
+        Raises:
+            ValueError: The id or the attempt is not of the form that this service makes.
+            StorageUnavailable: Something could not be removed.
+        """
+        folder = self.attempt_folder(export_id, attempt)
+        try:
+            kept = _names_of_pairs(folder)
+            if not kept:
+                return self.remove_attempt(export_id, attempt)
+            return sum(_remove_entry(path) for path in _sorted_entries(folder, kept))
         except FileNotFoundError:
             return 0
         except OSError as error:
             raise StorageUnavailable(f"attempt {export_id}/{attempt}: {error}") from error
-        return freed
+
+
+def _is_removed(folder: Path) -> bool:
+    """Remove a folder; False: somebody else created or removed something in it meanwhile."""
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        return not folder.exists()
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        return False
+    return True
+
+
+def _bytes_in(folder: Path) -> int:
+    """Sizes of all files, each file once however many names it has."""
+    sizes: dict[tuple[int, int], int] = {}
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                status = Path(parent, name).lstat()
+                sizes[status.st_dev, status.st_ino] = status.st_size
+    return sum(sizes.values())
+
+
+def _remove_if_empty(folder: Path) -> None:
+    try:
+        folder.rmdir()
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+
+
+def _names_of_pairs(folder: Path) -> set[str]:
+    """Packages with their metadata, and the metadata."""
+    pairs = ((path, path.with_suffix(".json")) for path in folder.glob("*.gpkg"))
+    return {
+        path.name for pair in pairs if all(map(_is_plain_file, pair)) for path in pair
+    }
+
+
+def _sorted_entries(folder: Path, kept: set[str]) -> list[Path]:
+    """What goes, a shard before its journal: without it nobody is misled about its state."""
+    entries = [path for path in folder.iterdir() if path.name not in kept]
+    return sorted(entries, key=lambda path: (path.name.endswith("-journal"), path.name))
+
+
+def _remove_entry(path: Path) -> int:
+    """Remove a file, or a folder that does not belong here; return the bytes that became free."""
+    try:
+        if path.is_dir() and not path.is_symlink():
+            freed = _bytes_in(path)
+            shutil.rmtree(path)
+            return freed
+        status = path.lstat()
+        path.unlink()
+    except FileNotFoundError:
+        return 0
+    return status.st_size if status.st_nlink == 1 else 0
 
 
 def _is_attempt(path: Path) -> bool:

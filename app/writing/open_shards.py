@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +11,9 @@ from app.package.shard import Shard
 
 IDLE_SHARDS = 16
 """Shards kept open between their ranges; each costs a file and up to 2 MB of cache."""
+
+LOOK_EVERY_S = 1.0
+"""How often the files of idle shards are looked for, s; a look costs a hop to a thread."""
 
 AttemptKey = tuple[str, str]
 
@@ -36,6 +39,7 @@ class OpenShards:
     owner: str
     folder_of: Callable[[str, str], Path]
     _seats: OrderedDict[AttemptKey, _Seat] = field(default_factory=OrderedDict)
+    _looked_at_s: float = 0.0
 
     @asynccontextmanager
     async def borrow(self, export_id: str, attempt: str, table: str) -> AsyncIterator[Shard]:
@@ -60,6 +64,7 @@ class OpenShards:
             if (export_id, attempt) in self._seats:
                 self._seats.move_to_end((export_id, attempt))
             await self._close_idle()
+            await self._close_gone()
 
     async def forget(self, export_id: str, attempt: str) -> None:
         """Close an attempt's shard; the file stays. The next to borrow gets a new one."""
@@ -82,3 +87,24 @@ class OpenShards:
         idle = [key for key, seat in self._seats.items() if not seat.users]
         for key in idle[: max(0, len(self._seats) - IDLE_SHARDS)]:
             await self.forget(*key)
+
+    async def _close_gone(self) -> None:
+        """Let go of shards whose file was published, removed or moved: we alone keep its space."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s < self._looked_at_s + LOOK_EVERY_S:
+            return
+        self._looked_at_s = now_s
+        idle = {key: seat.shard for key, seat in self._seats.items() if not seat.users}
+        for key in await asyncio.to_thread(_gone, idle):
+            await self.forget(*key)
+
+
+def _gone(shards: Mapping[AttemptKey, Shard | None]) -> list[AttemptKey]:
+    return [key for key, shard in shards.items() if shard is not None and _is_gone(shard)]
+
+
+def _is_gone(shard: Shard) -> bool:
+    try:
+        return shard.is_gone
+    except OSError:  # a disk that does not answer: the next range finds out
+        return False
