@@ -12,7 +12,7 @@ from app.package.connection import in_our_words
 from app.package.durable_file import reaching_disk
 from app.package.failures import ShardDamaged
 from app.package.merging import merge_shard
-from app.package.publishing import publish, read_published, remove_leftovers
+from app.package.publishing import Publication, publish, read_published, remove_leftovers
 from app.package.sealing import find_sealed, seal
 from app.package.soundness import is_whole
 from app.package.taking import TakenShard, set_aside, take_shards
@@ -139,10 +139,7 @@ def _published_or_missing(
                 sealed = _combine(shards, task, owner=owner, now_ms=now_ms, beat=beat)
         return publish(
             sealed,
-            task.plan,
-            export_id=task.export_id,
-            attempt=task.attempt,
-            footprint=task.footprint,
+            Publication(task.plan, task.export_id, task.attempt, task.footprint),
             owner=owner,
             beat=beat,
             reached_disk=reached_disk,
@@ -160,9 +157,7 @@ def _proven(
     proven = []
     for shard in shards:
         try:
-            ranges = drop_damaged_ranges(
-                shard.path, owner=owner, table=task.plan.table, beat=beat
-            )
+            ranges = drop_damaged_ranges(shard.path, owner=owner, table=task.plan.table, beat=beat)
         except ShardDamaged:
             set_aside(shard.path)
             continue

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,13 +42,27 @@ def read_published(folder: Path, package_name: str) -> PackageFacts | None:
         raise PackageFailed(f"the published metadata {name} is damaged") from error
 
 
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What a package is published as.
+
+    Attributes:
+        plan: Of the export.
+        export_id: Of the export.
+        attempt: Of the export.
+        footprint: GeoJSON for the metadata.
+    """
+
+    plan: PackagePlan
+    export_id: str
+    attempt: str
+    footprint: Mapping[str, Any]
+
+
 def publish(
     sealed: Path,
-    plan: PackagePlan,
+    publication: Publication,
     *,
-    export_id: str,
-    attempt: str,
-    footprint: Mapping[str, Any],
     owner: str,
     beat: Callable[[], None],
     reached_disk: Callable[[], None],
@@ -57,26 +72,37 @@ def publish(
     The metadata comes first: a package under its final name is whole and described. Who comes
     second finds the names taken and answers with what is there.
 
+    Args:
+        sealed: The shard.
+        publication: What it becomes.
+        owner: This process, unique per start.
+        beat: Called often while the work goes on; it must return at once.
+        reached_disk: Waits for an early start of the fsync, see `reaching_disk`.
+
+    Returns:
+        The facts of the package that stands there.
+
     Raises:
         ShardLost: The shard is gone and no package stands there.
         StorageFull: The disk is full.
         StorageUnavailable: The disk answers with an error.
     """
+    plan = publication.plan
     folder, package = sealed.parent, sealed.parent / plan.package_name
     with in_our_words(sealed):
         facts = SealedFacts.read(facts_path(sealed))
         if facts is None:
             raise FileNotFoundError(facts_path(sealed))
         published = Published(
-            export_id=export_id,
-            attempt=attempt,
+            export_id=publication.export_id,
+            attempt=publication.attempt,
             sha256=_hash_while_syncing(sealed, beat),
             file_bytes=sealed.stat().st_size,
             finished_at_ms=facts.finished_at_ms,
             totals=facts.totals,
         )
         reached_disk()
-        metadata = metadata_bytes(plan, footprint, published)
+        metadata = metadata_bytes(plan, publication.footprint, published)
         _put_metadata(package, metadata, owner=owner)
         with suppress(FileExistsError):
             os.link(sealed, package)

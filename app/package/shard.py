@@ -231,8 +231,10 @@ def _remove_unfinished(path: Path) -> None:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Device and inode of the file with a name; asked by name, as closing a file of our own that
-    SQLite has open too would give up SQLite's locks."""
+    """Device and inode of the file with a name, or None.
+
+    Asked by name: closing a file of our own that SQLite has open too would give up its locks.
+    """
     try:
         status = os.stat(path)  # noqa: PTH116 - Path.stat costs twice the time, at every range
     except FileNotFoundError:

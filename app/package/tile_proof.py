@@ -21,6 +21,19 @@ from app.package.ownership import OWNER_TABLE, check_owner, create_owner
 ROWS_PER_FETCH: Final = 64
 """Some 800 kB in memory."""
 
+_FIXED_CONTENT: Final = (
+    "SELECT type, name, tbl_name, CAST(sql AS BLOB) FROM sqlite_master ORDER BY name",
+    (
+        "SELECT CAST(srs_name AS BLOB), srs_id, CAST(organization AS BLOB),"
+        " organization_coordsys_id, CAST(definition AS BLOB), CAST(description AS BLOB)"
+        " FROM gpkg_spatial_ref_sys ORDER BY srs_id"
+    ),
+    "SELECT count(*) FROM gpkg_contents",
+    "SELECT count(*) FROM gpkg_tile_matrix_set",
+    "SELECT count(*) FROM gpkg_tile_matrix",
+    f"SELECT count(*) FROM {OWNER_TABLE}",  # noqa: S608 - constant name
+)
+
 BEAT_ROWS: Final = 16_384
 
 
@@ -145,15 +158,4 @@ def _fixed_content(connection: sqlite3.Connection) -> list[Any]:
         connection.execute(f"PRAGMA {name}").fetchone()
         for name in ("application_id", "user_version", "encoding", "page_size")
     ]
-    for query in (
-        "SELECT type, name, tbl_name, CAST(sql AS BLOB) FROM sqlite_master ORDER BY name",
-        "SELECT CAST(srs_name AS BLOB), srs_id, CAST(organization AS BLOB),"
-        " organization_coordsys_id, CAST(definition AS BLOB), CAST(description AS BLOB)"
-        " FROM gpkg_spatial_ref_sys ORDER BY srs_id",
-        "SELECT count(*) FROM gpkg_contents",
-        "SELECT count(*) FROM gpkg_tile_matrix_set",
-        "SELECT count(*) FROM gpkg_tile_matrix",
-        f"SELECT count(*) FROM {OWNER_TABLE}",  # noqa: S608 - constant name
-    ):
-        content.append(connection.execute(query).fetchall())
-    return content
+    return content + [connection.execute(query).fetchall() for query in _FIXED_CONTENT]

@@ -185,9 +185,7 @@ def _remove_if_empty(folder: Path) -> None:
 def _names_of_pairs(folder: Path) -> set[str]:
     """Packages with their metadata, and the metadata."""
     pairs = ((path, path.with_suffix(".json")) for path in folder.glob("*.gpkg"))
-    return {
-        path.name for pair in pairs if all(map(_is_plain_file, pair)) for path in pair
-    }
+    return {path.name for pair in pairs if all(map(_is_plain_file, pair)) for path in pair}
 
 
 def _sorted_entries(folder: Path, kept: set[str]) -> list[Path]:

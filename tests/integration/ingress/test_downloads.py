@@ -5,6 +5,7 @@ import os
 from email.utils import formatdate
 from hashlib import sha256
 
+import orjson
 import pytest
 
 EXPORT_ID = "e" * 64
@@ -31,6 +32,27 @@ async def test_a_package_comes_whole_with_its_sha256_as_etag(client, package, wh
     assert headers["Accept-Ranges"] == "bytes"
     assert headers["Content-Length"] == "100000"
     assert "Last-Modified" in headers
+
+
+async def test_a_slow_download_that_began_before_the_package_was_removed_ends_whole(
+    client, package, where, export_folder
+):
+    """Far larger than what socket buffers hold, so most of it is read after the removal."""
+    content = os.urandom(1 << 20) * 64
+    package.write_bytes(content)
+    digest = sha256(content).hexdigest()
+    package.with_suffix(".json").write_bytes(orjson.dumps({"sha256": digest}))
+    async with client.get(where) as answer:
+        assert answer.headers["ETag"] == f'"{digest}"'
+        body = bytearray(await answer.content.read(1 << 16))
+        freed = await asyncio.to_thread(export_folder.remove_attempt, EXPORT_ID, ATTEMPT)
+        assert freed > len(content)
+        assert not package.parent.exists()
+        async with client.get(where) as late:
+            assert late.status == 404
+        async for part in answer.content.iter_any():
+            body += part
+    assert sha256(body).hexdigest() == digest
 
 
 async def test_head_tells_the_same_without_the_bytes(client, where):

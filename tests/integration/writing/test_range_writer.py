@@ -4,13 +4,16 @@ import asyncio
 import io
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import orjson
 import pytest
 from PIL import Image
 
+from app.domain.errors import StorageFull, StorageUnavailable
 from app.domain.records import RangeUnreadable, RangeWritten, TileRunOrdered, WriteRange
 from app.sources.opening import open_source
 from app.store.artifact_store import ArtifactStore
@@ -106,6 +109,40 @@ async def test_a_shard_that_is_gone_is_replaced_by_a_new_one(writer, tmp_path):
     send = await writer.write(order(1))
     assert isinstance(send.record, RangeWritten)
     assert [path for path in shards(tmp_path) if path != lost]
+
+
+def open_shards_of(root):
+    """Files of shards that this process has open, whether they have a name or not."""
+    names = []
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            names.append(str(link.readlink()))
+    return [name for name in names if str(root) in name and ".part" in name]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are told by /proc")
+async def test_a_shard_that_was_removed_does_not_keep_its_space_for_long(
+    writer, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("app.writing.open_shards.LOOK_EVERY_S", 0.0)
+    await writer.write(order(0))
+    store = ArtifactStore(tmp_path / "exports")
+    store.remove_attempt("ab" * 32, "1700000000000-1")
+    assert any("deleted" in name for name in open_shards_of(tmp_path))
+    await writer.write(replace(order(), export_id="cd" * 32))
+    assert not any("deleted" in name for name in open_shards_of(tmp_path))
+    assert len(open_shards_of(tmp_path)) == 1
+
+
+async def test_a_full_disk_is_fatal_and_one_that_is_read_only_is_not(writer, monkeypatch):
+    for error, fatal in ((StorageFull("no space"), True), (StorageUnavailable("ro"), False)):
+
+        def refuse(*_, error=error, **__):
+            raise error
+
+        monkeypatch.setattr("app.writing.open_shards.Shard.create", refuse)
+        send = await writer.write(order(0))
+        assert (send.record.fatal, send.record.reason) == (fatal, str(error))
 
 
 async def test_only_so_many_shards_stay_open(writer, tmp_path):
