@@ -4,10 +4,12 @@ All waiting of the pipeline's head happens here, with deadlines, so that nobody 
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+import orjson
 import structlog
 
 from app.domain.decision import Decision, Send
@@ -43,6 +45,15 @@ TAIL_PAUSE_S = 0.25
 """Pause before a record goes to the tail, so that an outage does not become a spin."""
 
 MAX_REQUEST_ID_CHARS = 100
+
+MAX_TOLD_ID_CHARS = 1000
+"""A result is named for its request; a longer id can be no key."""
+
+MAX_TOLD_CHARS = 200
+"""Of a text that a refusal echoes."""
+
+MAX_BBOX_CHARS = 1_000_000
+"""As large as a whole body over HTTP may be; 20,000 vertices need 0.8 million."""
 
 
 class Catalogue(Protocol):
@@ -110,6 +121,11 @@ class Admission:
                 f"requestId has {len(record.request_id)} characters; "
                 f"it must have 1 to {MAX_REQUEST_ID_CHARS}"
             )
+        if not _can_be_told(record.bbox_json):
+            raise InvalidRequest(
+                f"bbox is {record.bbox_json:.80}; it must be JSON of at most {MAX_BBOX_CHARS} "
+                "characters, with finite numbers"
+            )
         layer = await self._layer(record.layer_id)
         judgement = await asyncio.to_thread(judge, record, layer.fields, self.limits)
         looked_at_ms = self.now_ms()
@@ -176,15 +192,21 @@ class Admission:
     def refused(
         self, record: ExportRequested, http_status: int, reason: str, *, dead_letter: bool = True
     ) -> Decision:
-        """Tell the registrar that a request can never succeed, and why."""
+        """Tell the registrar that a request can never succeed, and why.
+
+        Whatever a producer wrote, the result must fit its topics and be told as JSON. A request
+        whose very id is beyond telling has only a dead letter.
+        """
+        if len(record.request_id) > MAX_TOLD_ID_CHARS:
+            return Decision(dead_letter=reason)
         refused = RequestRefused(
             request_id=record.request_id,
             at_ms=self.now_ms(),
             request_digest=caller_digest(record),
-            client=record.client,
-            layer_id=record.layer_id,
-            bbox_json=record.bbox_json,
-            target_resolution_deg=record.target_resolution_deg,
+            client=record.client[:MAX_TOLD_CHARS],
+            layer_id=record.layer_id[:MAX_TOLD_CHARS],
+            bbox_json=record.bbox_json if _can_be_told(record.bbox_json) else None,
+            target_resolution_deg=_told_number(record.target_resolution_deg),
             callback_urls=_callable_urls(record),
             http_status=http_status,
             reason=reason,
@@ -196,10 +218,33 @@ class Admission:
         )
 
 
+def _can_be_told(bbox_json: str | None) -> bool:
+    """Whether a result can echo a bbox: strict JSON, and no larger than a body over HTTP."""
+    if bbox_json is None:
+        return True
+    if len(bbox_json) > MAX_BBOX_CHARS:
+        return False
+    try:
+        orjson.loads(bbox_json)
+    except ValueError:
+        return False
+    return True
+
+
+def _told_number(value: float | None) -> float | None:
+    """A number as JSON has it: neither infinite nor NaN."""
+    return value if value is not None and math.isfinite(value) else None
+
+
 def _callable_urls(record: ExportRequested) -> tuple[str, ...]:
     """The webhooks that may hear of the refusal: the sound ones, at most 20."""
-    urls = record.callback_urls[: RequestLimits().max_callback_urls]
-    return tuple(url for url in urls if url.startswith(("http://", "https://")))
+    limits = RequestLimits()
+    urls = record.callback_urls[: limits.max_callback_urls]
+    return tuple(
+        url
+        for url in urls
+        if url.startswith(("http://", "https://")) and len(url) <= limits.max_callback_url_chars
+    )
 
 
 def _admitted(record: ExportRequested, layer: LayerRecord, judgement: Judgement) -> RequestAdmitted:

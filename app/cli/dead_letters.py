@@ -99,6 +99,11 @@ def _said(letter: DeadLetter) -> str:
     """A record in words, other bytes as hexadecimal."""
     if letter.value is None:
         return "none: a tombstone"
+    if letter.cut_from_bytes is not None:
+        return (
+            f"{letter.value[:SHOWN_BYTES].hex(' ')}  (cut: key and value had "
+            f"{letter.cut_from_bytes} bytes, too many for the dead letters)"
+        )
     try:
         record: Any = Codec.from_folder().decode(letter.value)
     except InvalidRecord as error:

@@ -182,7 +182,10 @@ class Codec:
             raise InvalidRecord(f"first byte is {magic}, must be {MAGIC} (Confluent wire format)")
         reader = self._readers.get(number)
         if reader is None:
-            raise InvalidRecord(f"schema id {number} is unknown")
+            raise InvalidRecord(
+                f"schema id {number} is unknown here: a newer release may have written it; "
+                "update this process, then put the dead letter back"
+            )
         body = io.BytesIO(raw)
         body.seek(HEADER.size)
         try:

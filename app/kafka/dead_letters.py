@@ -13,7 +13,8 @@ from aiokafka.errors import KafkaError
 
 from app.domain.errors import InvalidRecord, TemporaryFailure
 from app.domain.topic_names import DEAD_LETTERS
-from app.kafka.topics import MAX_MESSAGE_BYTES, Topics
+from app.kafka.delivery import CUT_HEADER
+from app.kafka.topics import MAX_REQUEST_BYTES, Topics
 
 PARTITION: Final = 0
 """Dead letters have one partition, so that an offset names one."""
@@ -39,6 +40,8 @@ class DeadLetter:
         partition: The partition it came from.
         source_offset: Its offset there.
         at_ms: When it was given up, ms since 1970 UTC.
+        cut_from_bytes: Length of key and value together before they were cut to fit here; None:
+            they are whole.
     """
 
     offset: int
@@ -49,6 +52,7 @@ class DeadLetter:
     partition: int
     source_offset: int
     at_ms: int
+    cut_from_bytes: int | None = None
 
 
 async def read_dead_letters(
@@ -68,7 +72,7 @@ async def read_dead_letters(
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap,
         enable_auto_commit=False,
-        max_partition_fetch_bytes=MAX_MESSAGE_BYTES,
+        max_partition_fetch_bytes=MAX_REQUEST_BYTES,
     )
     try:
         await consumer.start()
@@ -109,17 +113,21 @@ async def put_back(bootstrap: str, topics: Topics, letters: Iterable[DeadLetter]
         How many the broker has confirmed.
 
     Raises:
-        InvalidRecord: A letter does not say where it came from, or that is no topic of ours.
+        InvalidRecord: A letter was cut, does not say where it came from, or that is no topic of
+            ours; none is put back then.
         BrokerSilent: The broker did not confirm one; those before it are back.
     """
+    letters = tuple(letters)
+    for letter in letters:
+        _check_whole(letter)
+        _check_origin(topics, letter)
     producer = AIOKafkaProducer(
-        bootstrap_servers=bootstrap, acks="all", max_request_size=MAX_MESSAGE_BYTES
+        bootstrap_servers=bootstrap, acks="all", max_request_size=MAX_REQUEST_BYTES
     )
     count = 0
     try:
         await producer.start()
         for letter in letters:
-            _check_origin(topics, letter)
             headers = [("dead-letter", b"%d" % letter.offset)]
             await producer.send_and_wait(
                 letter.topic,
@@ -134,6 +142,15 @@ async def put_back(bootstrap: str, topics: Topics, letters: Iterable[DeadLetter]
     finally:
         await producer.stop()
     return count
+
+
+def _check_whole(letter: DeadLetter) -> None:
+    if letter.cut_from_bytes is not None:
+        raise InvalidRecord(
+            f"dead letter {letter.offset} was cut: of {letter.cut_from_bytes} bytes only "
+            f"{len(letter.key or b'') + len(letter.value or b'')} are here; send the original "
+            f"again from where it was made"
+        )
 
 
 def _check_origin(topics: Topics, letter: DeadLetter) -> None:
@@ -166,7 +183,13 @@ def _letter(
         partition=_number(told.get("partition")),
         source_offset=_number(told.get("offset")),
         at_ms=_number(told.get("at_ms")),
+        cut_from_bytes=_total(told.get(CUT_HEADER)),
     )
+
+
+def _total(lengths: str | None) -> int | None:
+    """Add the lengths of a cut key and value."""
+    return None if lengths is None else sum(_number(text) for text in lengths.split())
 
 
 def _number(text: str | None) -> int:

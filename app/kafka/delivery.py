@@ -6,7 +6,7 @@ and the source offset is committed all the same. Nothing here returns before the
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import structlog
@@ -29,6 +29,12 @@ Headers = Sequence[tuple[str, bytes]]
 # Records sent before their confirmations are awaited: more only fills the producer's buffer.
 CHUNK = 500
 
+# The header of a dead letter that was cut: the lengths that key and value had, bytes.
+CUT_HEADER = "cut"
+CUT_KEY_BYTES = 1_000
+CUT_VALUE_BYTES = 64 * 1024
+REASON_CHARS = 2_000
+
 # Another try cannot help with these: the record itself or the set-up is wrong.
 _HOPELESS = (
     MessageSizeTooLargeError,
@@ -44,6 +50,10 @@ class DeliveryFailed(TemporaryFailure):
 
 class DeliveryRefused(ExportServiceError):
     """The broker or the producer will never take this record: too large, or no right to."""
+
+
+class RecordTooLarge(DeliveryRefused):
+    """The record is larger than its topic or the producer takes."""
 
 
 class RecordCodec(Protocol):
@@ -82,6 +92,8 @@ def as_failure(error: BaseException) -> ExportServiceError | None:
         DeliveryFailed, DeliveryRefused, or None when this is no error of a delivery.
     """
     cause = error.__cause__ if isinstance(error.__cause__, KafkaError) else error
+    if isinstance(cause, MessageSizeTooLargeError):
+        return RecordTooLarge(repr(cause))
     if isinstance(cause, _HOPELESS):
         return DeliveryRefused(repr(cause))
     if isinstance(cause, KafkaError) or type(error).__name__ == "ProducerSendError":
@@ -207,11 +219,14 @@ class Outbox:
 async def bury(outbox: Outbox, topic: str, message: Any, reason: str, at_ms: int) -> None:
     """Put a record into the dead letters as it came: original key and value bytes.
 
+    One that does not fit there (its topic was allowed more, or it came compressed) is cut, and
+    a header says so: docs/decisions/0010.
+
     Args:
         outbox: Who sends.
         topic: Name of the dead letters in the topic catalogue.
         message: Faust's message of the record.
-        reason: Why it is there, for operators.
+        reason: Why it is there, for operators; its first 2,000 characters are kept.
         at_ms: When it was given up, ms since 1970 UTC.
 
     Raises:
@@ -219,13 +234,13 @@ async def bury(outbox: Outbox, topic: str, message: Any, reason: str, at_ms: int
     """
     log.warning(
         "dead_letter",
-        reason=reason,
+        reason=reason[:REASON_CHARS],
         topic=message.topic,
         partition=message.partition,
         offset=message.offset,
     )
     headers = (
-        ("reason", reason.encode()),
+        ("reason", reason[:REASON_CHARS].encode(errors="backslashreplace")),
         ("topic", message.topic.encode()),
         ("partition", b"%d" % message.partition),
         ("offset", b"%d" % message.offset),
@@ -234,4 +249,18 @@ async def bury(outbox: Outbox, topic: str, message: Any, reason: str, at_ms: int
     # aiokafka refuses a record without key and value, which others may well send us.
     key = message.key if message.value is not None else message.key or b""
     post = Post(outbox.topic_name(topic), key, message.value, headers=headers)
-    await outbox.post_all([post])
+    try:
+        await outbox.post_all([post])
+    except RecordTooLarge:
+        await outbox.post_all([_cut(post)])
+
+
+def _cut(post: Post) -> Post:
+    """Keep the beginning of a letter that is too large, and its lengths in a header."""
+    lengths = b"%d %d" % (len(post.key or b""), len(post.value or b""))
+    return replace(
+        post,
+        key=None if post.key is None else post.key[:CUT_KEY_BYTES],
+        value=None if post.value is None else post.value[:CUT_VALUE_BYTES],
+        headers=(*post.headers, (CUT_HEADER, lengths)),
+    )

@@ -18,8 +18,9 @@ import structlog
 from app.domain.decision import Record, Send
 from app.domain.errors import InvalidRecord, TemporaryFailure
 from app.domain.inbox import InboxPosition
+from app.kafka.belonging import RecordTooOld, check_age, check_type, is_waited_for
 from app.kafka.black_box import BlackBox
-from app.kafka.delivery import Outbox, RecordCodec, bury
+from app.kafka.delivery import Outbox, RecordCodec, RecordTooLarge, bury
 from app.kafka.group_fence import GroupFence, PartitionLost
 
 log = structlog.get_logger(__name__)
@@ -34,6 +35,11 @@ _LONGEST_PAUSE_S = 5.0
 def system_now_ms() -> int:
     """The wall clock, ms since 1970 UTC."""
     return time.time_ns() // 1_000_000
+
+
+def _timestamp_ms(message: Any) -> int:
+    """Kafka's timestamp of Faust's message, ms since 1970 UTC; 0: it has none."""
+    return 0 if message.timestamp is None else round(message.timestamp * 1000)
 
 
 def _no_sends(_record: Record | None, _reason: str) -> Sequence[Send]:
@@ -94,8 +100,8 @@ class Handling:
     Attributes:
         edge: What the app's agents share.
         inbox: Name of the inbox in the topic catalogue.
-        on_poison: Sends that give up a record at which the process died again and again, e.g.
-            a failed result; gets the record (None: unreadable) and the reason.
+        on_poison: Sends that give up a record at which the process died again and again, or a
+            waited-for one that is too old, e.g. a failed result; gets the record and the reason.
         temporary_failures_s: How long a temporary failure of the handler's own is tried again
             in place before it counts as a bug, seconds; deliveries are tried for ever.
         black_box: Counts deaths by record.
@@ -158,11 +164,19 @@ class Handling:
     ) -> None:
         try:
             record = self._decode(message)
+            check_type(record, self.inbox)
         except InvalidRecord as error:
             await self.buried(message, str(error))
             return
+        try:
+            check_age(record, _timestamp_ms(message), self.edge.now_ms())
+        except RecordTooOld as error:
+            await self._give_up_record(message, record, str(error), tell=is_waited_for(record))
+            return
         if self.black_box is not None and self.black_box.is_poison(position):
-            await self._give_up_record(message, position, record)
+            reason = f"the process died {self.black_box.limit} times at this record"
+            await self._give_up_record(message, record, reason)
+            self.black_box.forget(position)
             return
         try:
             await self._until_it_works(message, lambda: work(record, position, message))
@@ -174,13 +188,17 @@ class Handling:
             raise InvalidRecord("an inbox carries no tombstones")
         return self.edge.codec.decode(message.value)
 
-    async def _give_up_record(self, message: Any, position: InboxPosition, record: Record) -> None:
-        assert self.black_box is not None
-        reason = f"the process died {self.black_box.limit} times at this record"
-        sends = self.on_poison(record, reason)
-        await self.until_delivered(message, lambda: self.edge.outbox.send_all(sends))
+    async def _give_up_record(
+        self, message: Any, record: Record, reason: str, *, tell: bool = True
+    ) -> None:
+        """Bury a record that will not be handled, and tell those who wait for it."""
+        sends = self.on_poison(record, reason) if tell else ()
+        try:
+            await self.until_delivered(message, lambda: self.edge.outbox.send_all(sends))
+        except RecordTooLarge as error:
+            # Or it would end the process here, each time anew.
+            log.error("nobody_told", inbox=self.inbox, reason=reason, error=str(error))  # noqa: TRY400 - expected of a record at the size limit
         await self.buried(message, reason)
-        self.black_box.forget(position)
 
     async def buried(self, message: Any, reason: str) -> None:
         """Put the record into the dead letters; returns when the broker has confirmed it."""

@@ -20,6 +20,7 @@ import structlog
 from app.kafka import faust_patches, fetch_backoff, group_fence
 from app.kafka.edge import EXIT_BUG
 from app.kafka.stable_assignor import StableTableAssignor, StableTaskAssignor
+from app.kafka.topics import MAX_REQUEST_BYTES
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +45,7 @@ class AppPlace:
         embedded: The broker is the embedded one: it evicts no dead dynamic member, so an
             instance id is required; it answers empty fetches at once, so they are spaced; and
             it does not tell a group of a new assignment, so that is made from names alone.
-        max_request_bytes: Largest request of the producer: the topics' max.message.bytes.
+        max_request_bytes: Largest request of the producer, and what a fetch asks for.
         stream_buffer: Records that wait in memory per agent. More only adds redelivery.
         leave: Ends the process at once; tests put their own here.
     """
@@ -55,7 +56,7 @@ class AppPlace:
     prefix: str = ""
     instance_id: str | None = None
     embedded: bool = False
-    max_request_bytes: int = 8 * 1024 * 1024
+    max_request_bytes: int = MAX_REQUEST_BYTES
     stream_buffer: int = 256
     leave: Callable[[int], None] = os._exit
 

@@ -16,10 +16,16 @@ PARTITIONS = 6
 DAY_MS = 24 * 60 * 60 * 1000
 SOURCE_RETENTION_MS = 7 * DAY_MS
 DEAD_LETTER_RETENTION_MS = 30 * DAY_MS
+# Older records are not handled any more: what they wait behind is about to be deleted.
+OLDEST_HANDLED_MS = SOURCE_RETENTION_MS // 2
 
 # A request body is at most 1 MB; 20,000 vertices are 0.3 MB of WKB and about 0.8 MB of JSON;
 # a layer record and the area may stand beside it in one record.
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
+# A dead letter is as large as its record and has headers besides.
+DEAD_LETTER_HEADER_BYTES = 16 * 1024
+# Largest request of any producer: every record that its topic takes can be buried whole.
+MAX_REQUEST_BYTES = MAX_MESSAGE_BYTES + DEAD_LETTER_HEADER_BYTES
 
 # Faust names a changelog {app id}-{table}-changelog; this is the app with the tables.
 TABLE_APP = "coordinator"
@@ -184,7 +190,7 @@ DEAD_LETTERS = TopicSpec(
     partitions=1,
     cleanup_policy="delete",
     retention_ms=DEAD_LETTER_RETENTION_MS,
-    max_message_bytes=MAX_MESSAGE_BYTES,
+    max_message_bytes=MAX_REQUEST_BYTES,
     carries=(),
     written_by=("every stage",),
     read_by=("operators",),

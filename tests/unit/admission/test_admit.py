@@ -144,3 +144,23 @@ async def test_after_an_hour_in_vain_a_request_is_refused_with_the_reason(admiss
     assert isinstance(record, RequestRefused)
     assert (record.http_status, record.reason) == (503, "the catalogue is away")
     assert decision.dead_letter is None
+
+
+@pytest.mark.parametrize("bbox", ["[NaN,0,1,1]", "no JSON", "[" * 100_000, " " * 1_000_001 + "1"])
+async def test_a_bbox_that_no_answer_can_echo_is_refused_and_not_echoed(admission, bbox):
+    refused = only_send(await admission.admit(replace(REQUEST, bbox_json=bbox))).record
+    assert isinstance(refused, RequestRefused)
+    assert "bbox" in refused.reason
+    assert refused.bbox_json is None
+
+
+async def test_a_refusal_is_small_whatever_the_producer_wrote(admission):
+    wrote = replace(REQUEST, layer_id="x" * 5_000_000, client="y" * 2_000_000)
+    refused = only_send(await admission.admit(wrote)).record
+    assert len(repr(refused)) < 2_000
+
+
+async def test_a_request_id_of_a_million_characters_is_a_dead_letter_only(admission):
+    decision = await admission.admit(replace(REQUEST, request_id="i" * 1_000_000))
+    assert decision.sends == ()
+    assert "1000000 characters" in decision.dead_letter

@@ -13,11 +13,12 @@ from app.domain.decision import NOTHING, Decision, Send
 from app.domain.errors import InvalidRecord, SourceUnavailable
 from app.domain.inbox import InboxPosition
 from app.kafka import edge as edge_module
-from app.kafka.delivery import DeliveryFailed, DeliveryRefused, Outbox, confirmed
+from app.kafka.delivery import CUT_VALUE_BYTES, DeliveryFailed, DeliveryRefused, Outbox, confirmed
 from app.kafka.edge import Edge, Handling
 from app.kafka.faust_app import AppPlace, build_worker_app
 from app.kafka.group_fence import PartitionLost
 from app.kafka.task_agent import TaskAgent
+from app.kafka.topics import OLDEST_HANDLED_MS
 
 
 class TextCodec:
@@ -35,14 +36,16 @@ class Producer:
 
     def __init__(self) -> None:
         self.posts: list[tuple[str, bytes, bytes]] = []
+        self.headers: list[list[tuple[str, bytes]]] = []
         self.outcomes: list[Exception] = []
 
-    async def send(self, topic: str, key: bytes, value: bytes, *_: Any) -> Any:
+    async def send(self, topic: str, key: bytes, value: bytes, *more: Any) -> Any:
         future = asyncio.get_running_loop().create_future()
         if self.outcomes:
             future.set_exception(self.outcomes.pop(0))
         else:
             self.posts.append((topic, key, value))
+            self.headers.append(more[-1])
             future.set_result(SimpleNamespace(offset=len(self.posts)))
         return future
 
@@ -68,9 +71,17 @@ class Bench:
         )
         self.handling = Handling(self.edge, "inbox")
 
-    async def handle(self, payload: bytes | None, handler: Callable[..., Any]) -> None:
+    async def handle(
+        self, payload: bytes | None, handler: Callable[..., Any], timestamp_s: float | None = None
+    ) -> None:
         message = SimpleNamespace(
-            topic="p-inbox", partition=1, offset=7, key=b"k", value=payload, generation_id=1
+            topic="p-inbox",
+            partition=1,
+            offset=7,
+            key=b"k",
+            value=payload,
+            generation_id=1,
+            timestamp=timestamp_s,
         )
         agent = TaskAgent(self.handling, {str: handler})
         await self.handling.handled(SimpleNamespace(message=message), agent._worked)
@@ -201,6 +212,42 @@ async def test_poison_gets_its_failed_result_and_a_dead_letter(tmp_path: Path) -
     assert [post[0] for post in bench.producer.posts] == ["p-out", "p-dead-letters"]
     assert bench.producer.posts[0][1] == b"record"
     assert bench.exits == []
+
+
+async def test_poison_whose_result_is_too_large_is_buried_all_the_same(tmp_path: Path) -> None:
+    for _ in range(3):
+        box = Bench(tmp_path).handling.black_box
+        assert box is not None
+        box.take_up(InboxPosition(1, 7))
+    bench = Bench(tmp_path)
+    bench.handling.on_poison = lambda record, reason: (Send("out", str(record), reason),)
+    bench.producer.outcomes = [MessageSizeTooLargeError()]
+    await bench.handle(b"record", one_send)
+    assert [post[0] for post in bench.producer.posts] == ["p-dead-letters"]
+    assert bench.exits == []
+
+
+async def test_a_record_older_than_half_the_retention_is_buried_and_not_handled() -> None:
+    bench = Bench()
+    old_s = (bench.edge.now_ms() - OLDEST_HANDLED_MS) / 1000
+    await bench.handle(b"record", one_send, timestamp_s=old_s - 60)
+    assert bench.producer.posts == [("p-dead-letters", b"k", b"record")]
+    await bench.handle(b"record", one_send, timestamp_s=old_s + 60)
+    assert bench.producer.posts[1:] == [("p-out", b"k", b"told")]
+
+
+async def test_a_letter_that_is_too_large_is_cut_and_says_so() -> None:
+    bench = Bench()
+    bench.producer.outcomes = [MessageSizeTooLargeError()]
+    bench.edge.codec.decode = refuse_all  # type: ignore[method-assign]
+    await bench.handle(b"x" * 20_000_000, one_send)
+    assert bench.producer.posts == [("p-dead-letters", b"k", b"x" * CUT_VALUE_BYTES)]
+    assert dict(bench.producer.headers[0])["cut"] == b"1 20000000"
+    assert bench.exits == []
+
+
+def refuse_all(_: bytes) -> Any:
+    raise InvalidRecord("no record")
 
 
 async def test_all_confirmations_are_awaited_before_a_failure_is_told() -> None:
