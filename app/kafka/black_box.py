@@ -2,7 +2,8 @@
 
 A record that kills its process (memory, a crash in C code, a bug) is read again by the next one.
 The positions in hand stand in a mapped file, which outlives the process without a system call
-per record; the next process counts those it finds there.
+per record; the next process counts those it finds there. Each of them may be the culprit: such
+records are handled one at a time from then on, so that the innocent are soon forgiven.
 """
 
 import json
@@ -80,6 +81,10 @@ class BlackBox:
         _SLOT.pack_into(self.in_hand, slot * _SLOT.size, 0, 0, 0)
         self.free.append(slot)
         self.forget(position)
+
+    def is_suspect(self, position: InboxPosition) -> bool:
+        """Whether the process has died while it had this record in hand, perhaps among others."""
+        return self.deaths[position] > 0 if self.deaths else False
 
     def is_poison(self, position: InboxPosition) -> bool:
         """Whether the process has died at this record too often."""

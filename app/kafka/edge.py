@@ -59,6 +59,7 @@ class Edge:
         now_ms: Wall clock, ms since 1970 UTC.
         leave: Ends the process at once, without commits; tests put their own here.
         outbox: Sends for background tasks.
+        suspects: Held while a record is handled that was in hand when the process died.
     """
 
     faust_app: Any
@@ -69,6 +70,7 @@ class Edge:
     now_ms: Callable[[], int] = system_now_ms
     leave: Callable[[int], None] = os._exit
     outbox: Outbox = field(init=False)
+    suspects: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
         """Make the outbox."""
@@ -130,6 +132,19 @@ class Handling:
         """
         message = event.message
         position = InboxPosition(message.partition, message.offset)
+        if self.black_box is not None and self.black_box.is_suspect(position):
+            # One at a time: the next death then blames the culprit alone.
+            async with self.edge.suspects:
+                await self._handled(message, position, work)
+        else:
+            await self._handled(message, position, work)
+
+    async def _handled(
+        self,
+        message: Any,
+        position: InboxPosition,
+        work: Callable[[Record, InboxPosition, Any], Awaitable[None]],
+    ) -> None:
         slot = None if self.black_box is None else self.black_box.take_up(position)
         try:
             await self._decoded_and_worked(message, position, work)

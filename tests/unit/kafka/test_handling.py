@@ -72,12 +72,16 @@ class Bench:
         self.handling = Handling(self.edge, "inbox")
 
     async def handle(
-        self, payload: bytes | None, handler: Callable[..., Any], timestamp_s: float | None = None
+        self,
+        payload: bytes | None,
+        handler: Callable[..., Any],
+        timestamp_s: float | None = None,
+        offset: int = 7,
     ) -> None:
         message = SimpleNamespace(
             topic="p-inbox",
             partition=1,
-            offset=7,
+            offset=offset,
             key=b"k",
             value=payload,
             generation_id=1,
@@ -199,6 +203,31 @@ async def test_a_lost_partition_ends_the_process_and_blames_no_record(tmp_path: 
     again = Bench(tmp_path)
     assert again.handling.black_box is not None
     assert again.handling.black_box.deaths == {}
+
+
+async def test_the_suspects_of_a_death_are_handled_one_at_a_time(tmp_path: Path) -> None:
+    box = Bench(tmp_path).handling.black_box
+    assert box is not None
+    for offset in range(3):
+        box.take_up(InboxPosition(1, offset))
+    bench = Bench(tmp_path)
+    in_hand: set[int] = set()
+    most_suspects = 0
+
+    async def work(_: str, position: InboxPosition) -> Decision:
+        nonlocal most_suspects
+        in_hand.add(position.offset)
+        most_suspects = max(most_suspects, len(in_hand & {0, 1, 2}))
+        await asyncio.sleep(0)
+        in_hand.remove(position.offset)
+        return NOTHING
+
+    await asyncio.gather(
+        *(bench.handle(b"record", work, offset=offset) for offset in (0, 1, 2, 3, 4))
+    )
+    assert most_suspects == 1
+    assert bench.handling.black_box is not None
+    assert bench.handling.black_box.deaths == {}
 
 
 async def test_poison_gets_its_failed_result_and_a_dead_letter(tmp_path: Path) -> None:

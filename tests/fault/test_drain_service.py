@@ -1,0 +1,192 @@
+"""Fault: SIGTERM to each process of the service in the middle of an export.
+
+Promise: the range in hand is ended and committed, the process leaves with 0 in its grace, and no
+range is done twice; a second SIGTERM ends it at once, and nothing is lost.
+"""
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from app.demo import DEMO_LAYER_ID
+from app.supervisor.supervise import GRACE_S
+
+ROOT = Path(__file__).parents[2]
+WHOLE_WORLD = 2 * (4**6 - 1) // 3
+
+pytestmark = pytest.mark.long
+
+# `pace` holds the seconds that a batch of tiles takes; it may change while the service runs.
+SLOW_TILES = """
+import time
+from pathlib import Path
+from app.sources.folder import FolderTileSource
+
+PACE = Path(__file__).with_name("pace")
+read_at_once = FolderTileSource.read_many
+
+def read_slowly(self, tiles):
+    time.sleep(float(PACE.read_text()))
+    return read_at_once(self, tiles)
+
+FolderTileSource.read_many = read_slowly
+"""
+
+
+class SlowService:
+    """The service, whose tiles come as slowly as `pace` says."""
+
+    def __init__(self, service: Any, pace: Path) -> None:
+        self.service, self.pace = service, pace
+
+    def events(self, name: str, event: str) -> list[dict[str, Any]]:
+        """What a process has logged, over all its lives."""
+        lines: list[str] = []
+        for log in sorted((self.service.data_dir / "run").glob(f"{name}.log*"), reverse=True):
+            lines += log.read_text().splitlines()
+        told = [json.loads(line) for line in lines if line.startswith("{")]
+        return [line for line in told if line["event"] == event]
+
+    def ranges(self) -> list[int]:
+        return [event["range_number"] for event in self.events("worker-1", "range_written")]
+
+    def has_said(self, words: str) -> bool:
+        return any(words in line for line in self.service.lines)
+
+
+@pytest.fixture
+def slow(tmp_path: Path, start_service: Any) -> Iterator[SlowService]:
+    (tmp_path / "sitecustomize.py").write_text(SLOW_TILES)
+    pace = tmp_path / "pace"
+    pace.write_text("0.1")
+    with start_service(
+        tmp_path / "data",
+        EXPORT_RANGE_BYTES="200000",
+        PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]),
+    ) as service:
+        yield SlowService(service, pace)
+        pace.write_text("0")
+
+
+async def begin(slow: SlowService, http: Any, hooks: Any) -> str:
+    body = {"dbId": DEMO_LAYER_ID, "callbackURLs": [hooks.url]}
+    async with http.post(f"{slow.service.url}/create", json=body) as answer:
+        assert answer.status == 200
+        return str((await answer.json())["requestId"])
+
+
+async def ended_whole(
+    slow: SlowService, http: Any, hooks: Any, read: Any, request_id: str, folder: Path
+) -> None:
+    """The export ends once, with every tile."""
+    result = await hooks.result(request_id)
+    assert result["tiles"] == {"expected": WHOLE_WORLD, "written": WHOLE_WORLD, "missing": 0}
+    assert len(await read(http, result, folder)) == WHOLE_WORLD
+
+
+async def gone(process: psutil.Process, deadline_s: float) -> float:
+    """Wait until a process has ended; how long that took, seconds."""
+    began = time.monotonic()
+    await asyncio.to_thread(psutil.wait_procs, [process], deadline_s)
+    assert not process.is_running()
+    return time.monotonic() - began
+
+
+async def test_a_worker_told_to_stop_ends_its_ranges_and_none_is_done_twice(
+    slow: SlowService,
+    http: Any,
+    hooks: Any,
+    eventually: Callable[..., Any],
+    read_package: Any,
+    tmp_path: Path,
+) -> None:
+    request_id = await begin(slow, http, hooks)
+    await eventually(lambda: len(slow.ranges()) >= 5, deadline_s=30)
+    before = len(slow.ranges())
+    slow.service.child("worker").terminate()
+    await eventually(lambda: slow.has_said("worker-1 ended with status 0"), deadline_s=25)
+    assert len(slow.ranges()) <= before + 8
+    await ended_whole(slow, http, hooks, read_package, request_id, tmp_path)
+    assert sorted(slow.ranges()) == sorted(set(slow.ranges()))
+
+
+async def test_a_second_sigterm_ends_a_worker_at_once_and_its_export_goes_on(
+    slow: SlowService,
+    http: Any,
+    hooks: Any,
+    eventually: Callable[..., Any],
+    read_package: Any,
+    tmp_path: Path,
+) -> None:
+    request_id = await begin(slow, http, hooks)
+    await eventually(lambda: len(slow.ranges()) >= 3, deadline_s=30)
+    slow.pace.write_text("3")
+    await eventually(lambda: slow.service.child("worker").num_threads() > 1, deadline_s=5)
+    worker = slow.service.child("worker")
+    worker.terminate()
+    await eventually(lambda: slow.events("worker-1", "stopping"), deadline_s=10)
+    worker.terminate()
+    assert await gone(worker, 5) < 2
+    slow.pace.write_text("0.01")
+    await eventually(lambda: slow.has_said("worker-1 ended with status 130"), deadline_s=10)
+    await ended_whole(slow, http, hooks, read_package, request_id, tmp_path)
+
+
+async def test_a_range_longer_than_the_grace_is_not_lost_and_the_worker_ends_within_it(
+    slow: SlowService,
+    http: Any,
+    hooks: Any,
+    eventually: Callable[..., Any],
+    read_package: Any,
+    tmp_path: Path,
+) -> None:
+    request_id = await begin(slow, http, hooks)
+    await eventually(lambda: len(slow.ranges()) >= 3, deadline_s=30)
+    slow.pace.write_text("70")
+    before = len(slow.ranges())
+    # Those in hand end, and the next ones take 70 s a batch.
+    await asyncio.sleep(3)
+    assert len(slow.ranges()) <= before + 8
+    worker = slow.service.child("worker")
+    worker.terminate()
+    await eventually(lambda: slow.events("worker-1", "stopping"), deadline_s=10)
+    slow.pace.write_text("0.01")
+    assert await gone(worker, GRACE_S) < GRACE_S
+    await ended_whole(slow, http, hooks, read_package, request_id, tmp_path)
+
+
+@pytest.mark.parametrize("role", ["coordinator", "ingress"])
+async def test_a_process_told_to_stop_leaves_with_0_and_the_export_goes_on(
+    slow: SlowService,
+    http: Any,
+    hooks: Any,
+    eventually: Callable[..., Any],
+    read_package: Any,
+    tmp_path: Path,
+    role: str,
+) -> None:
+    request_id = await begin(slow, http, hooks)
+    await eventually(lambda: len(slow.ranges()) >= 5, deadline_s=30)
+    process = slow.service.child(role)
+    process.terminate()
+    assert await gone(process, 25) < 25
+    await eventually(lambda: slow.has_said(f"{role}{'-1' * (role != 'ingress')} ended with status 0"))
+    if role == "ingress":
+        await eventually(lambda: is_ready(http, slow.service.url), deadline_s=30)
+    await ended_whole(slow, http, hooks, read_package, request_id, tmp_path)
+    assert sorted(slow.ranges()) == sorted(set(slow.ranges()))
+
+
+async def is_ready(http: Any, url: str) -> bool:
+    try:
+        async with http.get(f"{url}/readyz") as answer:
+            return bool(answer.ok)
+    except OSError:
+        return False
