@@ -1,11 +1,18 @@
 """The coordinator process: registrar, planner and completion in one Faust app with tables."""
 
 import asyncio
+from functools import partial
 
 import app.completion.agent
 import app.planning.agent
 import app.registrar.agent
-from app.bootstrap.process import edge_of, place_of, run_faust, run_until_stopped
+from app.bootstrap.process import (
+    edge_of,
+    place_of,
+    run_faust,
+    run_until_stopped,
+    until_broker_is_there,
+)
 from app.kafka.faust_app import ServiceApp, build_coordinator_app
 from app.registrar.state import RegistrarRules
 from app.settings import Settings
@@ -17,7 +24,9 @@ def run(settings: Settings) -> None:
     """Run a coordinator until it is asked to stop."""
 
     async def main(stop: asyncio.Event) -> None:
-        await run_faust(build(settings), stop)
+        await run_faust(
+            build(settings), stop, before_start=partial(until_broker_is_there, settings)
+        )
 
     run_until_stopped(settings, main)
 

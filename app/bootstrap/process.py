@@ -6,13 +6,14 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 import structlog
 
 from app.kafka import doorbell, fetch_backoff
+from app.kafka.broker_wait import until_topics_are_there
 from app.kafka.codec import Codec
 from app.kafka.edge import Edge
 from app.kafka.faust_app import AppPlace, ServiceApp
@@ -23,6 +24,14 @@ log = structlog.get_logger(__name__)
 
 EXIT_AT_ONCE = 130
 """Exit status after a second signal: the first one's orderly end was not awaited."""
+
+
+EXIT_CUT_SHORT = 75
+"""Exit status when a handler did not end in time; sysexits.h, EX_TEMPFAIL: it is done again."""
+
+STOP_GRACE_S = 25.0
+"""The longest handler lasts 20 s; the rest is for the broker. Together with the 15 s that
+assemblies have before it stays below the supervisor's grace of 45 s."""
 
 
 def run_until_stopped(settings: Settings, main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
@@ -50,15 +59,22 @@ async def run_faust(
     faust_app: ServiceApp,
     stop: asyncio.Event,
     *,
+    before_start: Callable[[], Coroutine[Any, Any, None]] | None = None,
     before_stop: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
     """Run a Faust app until `stop`; its handlers in progress end first, then it commits.
 
+    One that takes longer than `STOP_GRACE_S` is left to the next process: nothing of it is
+    committed, and it is read again.
+
     Args:
         faust_app: The app, not started.
         stop: Ends it.
+        before_start: Awaited first, unless `stop` comes before its end.
         before_stop: Awaited while the app can still send.
     """
+    if before_start is not None and not await _done_before(stop, before_start()):
+        return
     await faust_app.start()
     log.info(
         "started", app=faust_app.conf.id, instance_id=faust_app.conf.consumer_group_instance_id
@@ -67,8 +83,28 @@ async def run_faust(
     log.info("stopping", app=faust_app.conf.id)
     if before_stop is not None:
         await before_stop()
-    await faust_app.stop()
+    # Not asyncio.timeout: to cancel a handler would acknowledge its record.
+    stopping = asyncio.create_task(faust_app.stop())
+    await asyncio.wait([stopping], timeout=STOP_GRACE_S)
+    if not stopping.done():
+        log.error("stop_cut_short", app=faust_app.conf.id, grace_s=STOP_GRACE_S)
+        os._exit(EXIT_CUT_SHORT)
+    stopping.result()
     log.info("stopped", app=faust_app.conf.id)
+
+
+async def _done_before(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Run something that ends early when the process is to stop; whether it was done."""
+    working, stopped = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait([working, stopped], return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            working.result()
+        return working.done()
+    finally:
+        for task in (working, stopped):
+            task.cancel()
+        await asyncio.gather(working, stopped, return_exceptions=True)
 
 
 def quieten_embedded_broker(settings: Settings) -> None:
@@ -76,6 +112,11 @@ def quieten_embedded_broker(settings: Settings) -> None:
     if settings.embedded:
         doorbell.install(settings.data_dir / "run" / "doorbell")
         fetch_backoff.install()
+
+
+async def until_broker_is_there(settings: Settings) -> None:
+    """Wait for the broker and its topics, and say so now and then."""
+    await until_topics_are_there(bootstrap_of(settings), Topics(settings.topic_prefix))
 
 
 def place_of(settings: Settings, name: str) -> AppPlace:

@@ -10,7 +10,13 @@ import app.admission.agent
 import app.writing.agent
 from app.admission.admit import Admission
 from app.assembly.assembler import Assembler
-from app.bootstrap.process import edge_of, place_of, run_faust, run_until_stopped
+from app.bootstrap.process import (
+    edge_of,
+    place_of,
+    run_faust,
+    run_until_stopped,
+    until_broker_is_there,
+)
 from app.catalogue.folder import FolderCatalogue
 from app.catalogue.port import SharedLookups
 from app.domain.judgement import RequestLimits
@@ -40,7 +46,12 @@ def run(settings: Settings) -> None:
 
     async def main(stop: asyncio.Event) -> None:
         worker = build(settings)
-        await run_faust(worker.faust_app, stop, before_stop=lambda: worker.assembler.drain(DRAIN_S))
+        await run_faust(
+            worker.faust_app,
+            stop,
+            before_start=partial(until_broker_is_there, settings),
+            before_stop=lambda: worker.assembler.drain(DRAIN_S),
+        )
         await worker.shards.close()
 
     run_until_stopped(settings, main)

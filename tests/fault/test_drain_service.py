@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
+from app.bootstrap.process import STOP_GRACE_S
 from app.demo import DEMO_LAYER_ID
 from app.supervisor.supervise import GRACE_S
 
@@ -158,7 +159,8 @@ async def test_a_range_longer_than_the_grace_is_not_lost_and_the_worker_ends_wit
     worker.terminate()
     await eventually(lambda: slow.events("worker-1", "stopping"), deadline_s=10)
     slow.pace.write_text("0.01")
-    assert await gone(worker, GRACE_S) < GRACE_S
+    assert await gone(worker, GRACE_S) < STOP_GRACE_S + 5
+    await eventually(lambda: slow.has_said("worker-1 ended with status 75"), deadline_s=10)
     await ended_whole(slow, http, hooks, read_package, request_id, tmp_path)
 
 
