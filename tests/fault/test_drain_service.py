@@ -179,7 +179,8 @@ async def test_a_process_told_to_stop_leaves_with_0_and_the_export_goes_on(
     process = slow.service.child(role)
     process.terminate()
     assert await gone(process, 25) < 25
-    await eventually(lambda: slow.has_said(f"{role}{'-1' * (role != 'ingress')} ended with status 0"))
+    name = "ingress" if role == "ingress" else f"{role}-1"
+    await eventually(lambda: slow.has_said(f"{name} ended with status 0"))
     if role == "ingress":
         await eventually(lambda: is_ready(http, slow.service.url), deadline_s=30)
     await ended_whole(slow, http, hooks, read_package, request_id, tmp_path)
