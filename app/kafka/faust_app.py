@@ -17,7 +17,7 @@ from typing import Any
 import faust
 import structlog
 
-from app.kafka import faust_patches, fetch_backoff, group_fence
+from app.kafka import faust_patches, fetch_backoff, group_errors, group_fence, progress_watch
 from app.kafka.edge import EXIT_BUG
 from app.kafka.stable_assignor import StableTableAssignor, StableTaskAssignor
 from app.kafka.topics import MAX_REQUEST_BYTES
@@ -92,6 +92,16 @@ class ServiceApp(faust.App):  # type: ignore[misc]  # Faust has no types that my
         log.critical("instance_id_taken", instance_id=self.conf.consumer_group_instance_id)
         self.leave(EXIT_BUG)
 
+    def give_up_group(self, error: BaseException) -> None:
+        """End the process: the coordination of its group can go on no more."""
+        log.critical("group_coordination_failed", app=self.conf.id, error=repr(error))
+        self.leave(EXIT_BUG)
+
+    async def on_start(self) -> None:
+        """Watch progress from the first moment on: a flow can stop in the first rebalance too."""
+        await super().on_start()
+        self.add_future(progress_watch.watch(self, lambda: self.leave(EXIT_BUG)))
+
     async def on_stop(self) -> None:
         """Wait for handlers, flush, then open the fence: what is left to send has no owner."""
         await super().on_stop()
@@ -126,6 +136,7 @@ def build_worker_app(place: AppPlace) -> ServiceApp:
 def _build(name: str, place: AppPlace) -> ServiceApp:
     faust_patches.apply()
     group_fence.install()
+    group_errors.install()
     if place.embedded:
         fetch_backoff.install()
     place.datadir.mkdir(parents=True, exist_ok=True)

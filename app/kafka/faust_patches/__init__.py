@@ -1,11 +1,11 @@
-"""What makes Faust safe: six patches of Faust and aiokafka, and a few for speed and quiet.
+"""What makes Faust safe: eight patches of Faust and aiokafka, and a few for speed and quiet.
 
 Stock Faust loses records when workers are killed. `apply()` must run before the first
 faust.App; the builders of app.kafka.faust_app call it. It refuses to start on other versions than
 those it was written for.
 """
 
-from app.kafka.faust_patches import commits, flow, pinned, quiet, recovery
+from app.kafka.faust_patches import commits, flow, overtaken, pinned, quiet, recovery
 from app.kafka.faust_patches.holes import HOLES, Hole
 
 __all__ = ["HOLES", "Hole", "apply"]
@@ -26,5 +26,6 @@ def apply() -> None:
     _applied = True
     commits.apply()
     recovery.apply()
+    overtaken.apply()
     flow.apply()
     quiet.apply()

@@ -146,8 +146,9 @@ class Passage:
             self.lost(tp, offset, "inactive")
             return False
         want = self.expected.get(tp)
-        if want is None:  # a changelog
-            return True
+        if want is None:
+            # Before its seek a source partition delivers nothing: its rows are not recovered.
+            return bool(self.consumer._is_changelog_tp(tp))  # noqa: SLF001 - as in Faust
         if offset < want:
             # Delivered already in this generation, unless the log has become shorter.
             if (self.consumer.highwater(tp) or want) < want:

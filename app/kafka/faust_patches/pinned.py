@@ -23,14 +23,23 @@ DIGESTS = {
     "aiokafka.consumer.fetcher:Fetcher.fetched_records": (
         "be4348896b9b66afe048de954e2be91c546f4e96c94cb120d5764ec77ce8f19e"
     ),
+    "aiokafka.consumer.group_coordinator:GroupCoordinator._coordination_routine": (
+        "75273e127d4a4f5d0d59d76874ad83444defda57a365a89986e91841f39ad22e"
+    ),
     "aiokafka.consumer.group_coordinator:GroupCoordinator._do_heartbeat": (
         "dc1d6632aaa68e964cf71958a17ebd8a807795edccfac52029f37c233e8e70eb"
     ),
     "aiokafka.consumer.group_coordinator:GroupCoordinator._on_join_complete": (
         "0b0b3d204b408f3ce3c3cc7d2168d6425e442c5a074b3f3193a897a510d80594"
     ),
+    "aiokafka.consumer.group_coordinator:GroupCoordinator._push_error_to_user": (
+        "743ff515bd7e2e380444beb26c502e7484bcc7d2dfc7fda9838d36fa9a7dc37a"
+    ),
     "aiokafka.producer.sender:Sender._send_produce_req": (
         "aea01ae4b6c794cc153598ced2d7bc44e5eec2b5407b876bf7535244478446ee"
+    ),
+    "faust.app.base:App.on_rebalance_start": (
+        "5c1e23de3067408219983b59f0cc131e4e61e7e3a221b4c501a32ef1be4e8cd2"
     ),
     "faust.tables.base:Collection.on_rebalance": (
         "0812ad692171a8fd8b3757f2868fa50e195ff1ab3284da50a3200c32fae02932"
@@ -40,6 +49,9 @@ DIGESTS = {
     ),
     "faust.tables.recovery:Recovery._resume_streams": (
         "d986a6710c1aca98f08c4c723fb3eadc5bf24576ad4eb9da3dd3eecedda2f24e"
+    ),
+    "faust.tables.recovery:Recovery._wait": (
+        "ec7429b70176f8c688545780fdd6751714a1fa2ed247a9c0236adf9c99f16a53"
     ),
     "faust.tables.recovery:Recovery.on_rebalance": (
         "aa4d997a1795ceae3880f98311b46935d9ae1a183a699b9a283bb4306bc8641f"
@@ -70,6 +82,9 @@ DIGESTS = {
     ),
     "faust.transport.consumer:Consumer.perform_seek": (
         "0e8c130ff4b0afd82c0be9c5fd831316e10febc62c94032833911096e156d7c6"
+    ),
+    "faust.transport.consumer:Consumer.resume_flow": (
+        "db59630f25b5819b092c90649e1046cbea184e91a0aff59368e7747665536dd5"
     ),
     "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._create_worker_consumer": (
         "c2701bfc3e6f6cad95c2be36d6a255a86e2c57d18d36cc1082b5fb5c482d99d7"

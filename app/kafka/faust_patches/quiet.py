@@ -6,7 +6,7 @@ from typing import Any
 import aiokafka
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Producer
 
-from app.kafka import group_fence
+from app.kafka import group_errors, group_fence
 from app.kafka.faust_patches.pinned import original
 
 _create_worker_consumer = original(
@@ -40,6 +40,8 @@ def create_worker_consumer(self: Any, transport: Any) -> Any:
     """
     consumer: aiokafka.AIOKafkaConsumer = _create_worker_consumer(self, transport)
     consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS  # noqa: SLF001 - read when it starts
+    if hasattr(self.app, "give_up_group"):
+        group_errors.guard_coordination(consumer, self.app.give_up_group)
     if getattr(self.app, "shares_its_broker", False):
         group_fence.guard_name(consumer, self.app.group_fence, self.app.give_name_up)
     assignor = getattr(self.app, "task_assignor", None)

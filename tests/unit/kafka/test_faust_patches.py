@@ -1,5 +1,6 @@
 """Each patch against Faust's own function on the same input: what was lost, and is not any more."""
 
+import asyncio
 import logging
 from collections import defaultdict
 from types import SimpleNamespace
@@ -8,11 +9,13 @@ from typing import Any
 import faust.streams
 import pytest
 from aiokafka import TopicPartition
+from faust.tables.recovery import RebalanceAgain, ServiceStopped
 from faust.types import TP
 from intervaltree import IntervalTree
+from mode.services import WaitResults
 
 from app.kafka import faust_patches
-from app.kafka.faust_patches import commits, flow, pinned, quiet, recovery
+from app.kafka.faust_patches import commits, flow, overtaken, pinned, quiet, recovery
 from app.kafka.faust_patches.holes import HOLES
 
 SOURCE = TP("source", 0)
@@ -88,6 +91,7 @@ class Resuming:
         self.is_open = False
         self.is_fetched = False
         self.paused: set[TopicPartition] = set()
+        self._answers_rebalance = 1
         self.completed = SimpleNamespace(set=lambda: None)
         self.log = logging.getLogger("test")
         self.log.dev = self.log.debug  # type: ignore[attr-defined]
@@ -113,6 +117,9 @@ class Resuming:
         self.app = SimpleNamespace(
             consumer=consumer,
             consumer_generation_id=1,
+            rebalancing_count=1,
+            client_only=False,
+            tables=SimpleNamespace(recovery=self),
             on_rebalance_complete=SimpleNamespace(send=self.pause),
             flow_control=SimpleNamespace(resume=self.queue.clear),
             conf=SimpleNamespace(broker_request_timeout=1),
@@ -166,6 +173,83 @@ async def test_a_record_fetched_while_reading_resumes_is_not_cleared_away(
     assert stock.queue == []  # fetched, cleared, never read again
     await patched(ours, generation_id=1)
     assert ours.queue == ["record"]
+
+
+# ---- g: a recovery overtaken by the next rebalance
+
+
+class Overtaken(Resuming):
+    """A recovery during whose seek the next rebalance begins to revoke."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.app.consumer.perform_seek = self.revoked_meanwhile
+        self.app.consumer.resume_flow = lambda: self.open(None)
+        self.app.on_rebalance_end = lambda: self.ended.append("rebalance")
+        self.ended: list[str] = []
+
+    async def revoked_meanwhile(self) -> None:
+        self.is_open = False
+        self.app.rebalancing_count += 1
+
+
+@pytest.mark.parametrize(
+    ("name", "patched"),
+    [
+        ("on_recovery_completed", recovery.on_recovery_completed),
+        ("_resume_streams", recovery.resume_streams),
+    ],
+)
+async def test_a_recovery_that_the_next_rebalance_overtook_opens_nothing(
+    name: str, patched: Any
+) -> None:
+    stock, ours = Overtaken(), Overtaken()
+    await installed(f"faust.tables.recovery:Recovery.{name}")(stock, generation_id=1)
+    assert stock.is_open  # in the middle of the next rebalance
+    assert stock.ended == ["rebalance"]
+    with pytest.raises(RebalanceAgain):
+        await patched(ours, generation_id=1)
+    assert not ours.is_open
+    assert ours.ended == []
+
+
+@pytest.mark.parametrize(("generation", "is_open"), [(1, True), (2, False)])
+async def test_the_flow_opens_for_the_recovery_of_the_last_rebalance_only(
+    generation: int, *, is_open: bool
+) -> None:
+    ours = Resuming()
+    ours.app.rebalancing_count = 2
+    ours.app.consumer_generation_id = 1
+
+    async def quick(*_: Any) -> None: ...
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(overtaken, "_on_rebalance", quick)
+        await overtaken.on_rebalance(ours, set(), set(), set(), generation)
+    opened: list[Any] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(overtaken, "_resume_flow", opened.append)
+        overtaken.resume_flow(SimpleNamespace(app=ours.app))
+    assert bool(opened) is is_open
+
+
+# ---- h: an answer that does not come in time
+
+
+async def test_a_recovery_without_an_answer_is_a_crash_and_not_a_silent_end() -> None:
+    async def timed_out(*_: Any, **__: Any) -> WaitResults:
+        return WaitResults([], [], True)
+
+    service = SimpleNamespace(
+        wait_first=timed_out, should_stop=False, signal_recovery_start=asyncio.Event()
+    )
+    with pytest.raises(ServiceStopped):  # Faust leaves its loop at this, for good
+        await installed("faust.tables.recovery:Recovery._wait")(service, None, 1)
+    with pytest.raises(recovery.RecoveryTooSlow, match="1 s"):
+        await recovery.wait(service, None, 1)
+    service.should_stop = True
+    with pytest.raises(ServiceStopped):
+        await recovery.wait(service, None, 1)
 
 
 # ---- d, e, f: flow
@@ -276,6 +360,17 @@ async def test_records_of_a_paused_partition_are_fetched_again() -> None:
     assert stock.sought == {}
     assert await delivered(flow.getmany, ours) == []
     assert ours.sought == {SOURCE: 10}
+
+
+async def test_a_source_partition_delivers_nothing_before_its_first_seek() -> None:
+    stock, ours = Fetching([10, 11]), Fetching([10, 11])
+    assert await delivered(installed("faust.transport.consumer:Consumer.getmany"), stock) == [
+        10,
+        11,
+    ]  # to handlers whose rows are not recovered
+    assert await delivered(flow.getmany, ours) == []
+    ours._is_changelog_tp = lambda _: True  # type: ignore[method-assign]
+    assert await delivered(flow.getmany, ours) == [10, 11]
 
 
 async def test_a_jump_is_sought_back_and_not_delivered() -> None:
@@ -389,6 +484,9 @@ def test_the_patches_are_in_place_after_apply(applied: None) -> None:
     assert Consumer.perform_seek is flow.perform_seek
     assert Recovery.on_recovery_completed is recovery.on_recovery_completed
     assert Recovery._resume_streams is recovery.resume_streams
+    assert Recovery._wait is recovery.wait
+    assert Recovery.on_rebalance is overtaken.on_rebalance
+    assert Consumer.resume_flow is overtaken.resume_flow
     assert AIOKafkaConsumerThread._create_worker_consumer is quiet.create_worker_consumer
     assert Producer._new_producer is quiet.new_producer
 
