@@ -29,6 +29,12 @@ def expected_offsets(consumer: Any) -> dict[Any, int]:
     return expected
 
 
+def lost_early(consumer: Any) -> set[Any]:
+    """Source partitions of which records were thrown away while nothing was expected of them."""
+    early: set[Any] = consumer.__dict__.setdefault("_lost_early", set())
+    return early
+
+
 async def perform_seek(self: Any) -> None:
     """Patch f: also seek partitions that have no committed offset, to their start.
 
@@ -38,10 +44,17 @@ async def perform_seek(self: Any) -> None:
     Besides, it notes for patch d what each partition must deliver next, and goes back when a
     broker has lost what was already committed.
 
+    And it seeks again what was fetched and thrown away meanwhile. A `getmany` that a rebalance
+    finds waiting does not end with its time: in aiokafka it waits for the next assignment and
+    then drains partitions that are in both, maybe just after they were sought here. The flow is
+    still closed, so those records are dropped, and while nothing is expected yet, nobody noticed
+    before the next record came. When none came, they waited for ever.
+
     Upstream: none yet.
     """
-    expected = expected_offsets(self)
+    expected, early = expected_offsets(self), lost_early(self)
     expected.clear()
+    early.clear()
     await _perform_seek(self)
     sources = [tp for tp in self.assignment() if not self._is_changelog_tp(tp)]
     committed = {tp: self._read_offset.get(tp) or 0 for tp in sources}
@@ -49,7 +62,15 @@ async def perform_seek(self: Any) -> None:
     moved |= await _starts_of_cut_partitions(self, committed)
     if moved:
         await self.seek_wait(moved)
-    expected.update(committed | moved)
+    goals = committed | moved
+    while again := {tp: goals[tp] for tp in early if tp in goals}:
+        early.clear()
+        await self.seek_wait(again)
+        for tp, offset in again.items():
+            HOLES.add(Hole(tp, offset, offset, "early"))
+            self.log.warning("Fetched before its seek had ended: %r at %r", tp, offset)
+    # No await since the last look: from here on patch d sees what is thrown away.
+    expected.update(goals)
 
 
 async def _starts_of_new_partitions(consumer: Any, committed: dict[Any, int]) -> dict[Any, int]:
@@ -129,7 +150,9 @@ class Passage:
     def lost(self, tp: Any, offset: int, reason: str) -> None:
         """Note that this record is thrown away although nobody has seen it."""
         want = self.expected.get(tp)
-        if want is not None and tp not in self.rewind and (offset >= want or reason == "cut"):
+        if want is None:
+            lost_early(self.consumer).add(tp)
+        elif tp not in self.rewind and (offset >= want or reason == "cut"):
             self.rewind[tp] = Hole(tp, want, offset, reason)
 
     def is_wanted(self, tp: Any) -> bool:
@@ -147,8 +170,11 @@ class Passage:
             return False
         want = self.expected.get(tp)
         if want is None:
+            if self.consumer._is_changelog_tp(tp):  # noqa: SLF001 - as in Faust
+                return True
             # Before its seek a source partition delivers nothing: its rows are not recovered.
-            return bool(self.consumer._is_changelog_tp(tp))  # noqa: SLF001 - as in Faust
+            self.lost(tp, offset, "early")
+            return False
         if offset < want:
             # Delivered already in this generation, unless the log has become shorter.
             if (self.consumer.highwater(tp) or want) < want:

@@ -14,7 +14,8 @@ class Hole:
         expected: Offset that should have come next.
         got: Offset that came, or that was about to be thrown away.
         reason: `flow` (fetched while a rebalance stopped the flow), `inactive` (fetched for a
-            partition that was paused), `jump` (offsets missing), `cut` (the log became shorter).
+            partition that was paused), `early` (fetched before the seek after a rebalance had
+            ended), `jump` (offsets missing), `cut` (the log became shorter).
     """
 
     tp: Any
@@ -27,7 +28,7 @@ class Hole:
 class HoleCounter:
     """How many holes were caught, by reason, and the last hundred of them.
 
-    What to turn when it grows: `flow` and `inactive` a few per rebalance are harmless; `jump`
+    What to turn when it grows: `flow`, `inactive` and `early` a few per rebalance are harmless; `jump`
     means a topic that is compacted or written in transactions; `cut` a broker that lost data.
     """
 

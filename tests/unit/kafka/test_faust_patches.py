@@ -373,6 +373,31 @@ async def test_a_source_partition_delivers_nothing_before_its_first_seek() -> No
     assert await delivered(flow.getmany, ours) == [10, 11]
 
 
+@pytest.mark.parametrize("flow_active", [False, True])
+async def test_records_drained_while_a_rebalance_is_being_sought_are_fetched_again(
+    *, flow_active: bool
+) -> None:
+    """A getmany that waited through the rebalance drains a partition that was just sought."""
+
+    class Draining(Fetching):
+        async def earliest_offsets(self, *tps: Any) -> Any:  # asked after the seek to the commit
+            self.flow_active = flow_active
+            assert await delivered(flow.getmany, self) == []
+            return await super().earliest_offsets(*tps)
+
+        async def highwaters(self, *tps: Any) -> Any:
+            await self.earliest_offsets(*tps)
+            return await super().highwaters(*tps)
+
+    consumer = Draining([80])
+    consumer.committed = {SOURCE: 80}
+    before = HOLES.by_reason["early"]
+    await flow.perform_seek(consumer)
+    assert consumer.sought == {SOURCE: 80}  # without a next record nothing would show the jump
+    assert flow.expected_offsets(consumer) == {SOURCE: 80}
+    assert HOLES.by_reason["early"] == before + 1
+
+
 async def test_a_jump_is_sought_back_and_not_delivered() -> None:
     stock, ours = Fetching([10, 15], expected=10), Fetching([10, 15], expected=10)
     getmany = installed("faust.transport.consumer:Consumer.getmany")
