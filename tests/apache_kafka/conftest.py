@@ -1,7 +1,7 @@
 """The tests of the Kafka layer and of the whole service, on a real Apache Kafka.
 
 They run only when this folder is named (`scripts/test tests/apache_kafka`): they need Java and
-Maven, and minutes, and are not part of `.ci/run` yet (docs/reliability.md, Open).
+Maven, and minutes.
 EXPORT_KAFKA_REQUIRED=1 turns the skip for a missing Java or Maven into an error.
 """
 

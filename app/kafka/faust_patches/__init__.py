@@ -1,11 +1,11 @@
-"""What makes Faust safe: eight patches of Faust and aiokafka, and a few for speed and quiet.
+"""What makes Faust safe: nine patches of Faust and aiokafka, and a few for speed and quiet.
 
 Stock Faust loses records when workers are killed. `apply()` must run before the first
 faust.App; the builders of app.kafka.faust_app call it. It refuses to start on other versions than
 those it was written for.
 """
 
-from app.kafka.faust_patches import commits, flow, overtaken, pinned, quiet, recovery
+from app.kafka.faust_patches import commits, draining, flow, overtaken, pinned, quiet, recovery
 from app.kafka.faust_patches.holes import HOLES, Hole
 
 __all__ = ["HOLES", "Hole", "apply"]
@@ -28,4 +28,5 @@ def apply() -> None:
     recovery.apply()
     overtaken.apply()
     flow.apply()
+    draining.apply()
     quiet.apply()

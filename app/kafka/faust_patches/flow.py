@@ -170,11 +170,7 @@ class Passage:
             return False
         want = self.expected.get(tp)
         if want is None:
-            if self.consumer._is_changelog_tp(tp):  # noqa: SLF001 - as in Faust
-                return True
-            # Before its seek a source partition delivers nothing: its rows are not recovered.
-            self.lost(tp, offset, "early")
-            return False
+            return self._admits_unexpected(tp, offset)
         if offset < want:
             # Delivered already in this generation, unless the log has become shorter.
             if (self.consumer.highwater(tp) or want) < want:
@@ -185,6 +181,13 @@ class Passage:
             return False
         self.expected[tp] = offset + 1
         return True
+
+    def _admits_unexpected(self, tp: Any, offset: int) -> bool:
+        """Let changelogs pass; before its seek a source's rows may not be recovered."""
+        is_changelog = bool(self.consumer._is_changelog_tp(tp))  # noqa: SLF001 - as in Faust
+        if not is_changelog:
+            self.lost(tp, offset, "early")
+        return is_changelog
 
     async def _is_hole(self, tp: Any, want: int) -> bool:
         """Whether the missing offsets still exist; retention may have removed them."""

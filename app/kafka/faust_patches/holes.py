@@ -28,8 +28,9 @@ class Hole:
 class HoleCounter:
     """How many holes were caught, by reason, and the last hundred of them.
 
-    What to turn when it grows: `flow`, `inactive` and `early` a few per rebalance are harmless; `jump`
-    means a topic that is compacted or written in transactions; `cut` a broker that lost data.
+    What to turn when it grows: `flow`, `inactive` and `early` a few per rebalance are harmless;
+    `jump` means a topic that is compacted or written in transactions; `cut` a broker that lost
+    data.
     """
 
     by_reason: Counter[str] = field(default_factory=Counter)

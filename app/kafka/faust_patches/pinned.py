@@ -89,6 +89,9 @@ DIGESTS = {
     "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._create_worker_consumer": (
         "c2701bfc3e6f6cad95c2be36d6a255a86e2c57d18d36cc1082b5fb5c482d99d7"
     ),
+    "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._fetch_records": (
+        "39a2c6c79fc1455a199629912b533458a720c64983bc957420a42feef6593baa"
+    ),
     "faust.transport.drivers.aiokafka:Producer._new_producer": (
         "e72355c3430ed02f5202c83e2f5ef7daf484f33aa40e62f98fe3adec3e18aa17"
     ),

@@ -9,13 +9,15 @@ from typing import Any
 import faust.streams
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.consumer.fetcher import Fetcher, FetchResult
+from aiokafka.consumer.subscription_state import SubscriptionState
 from faust.tables.recovery import RebalanceAgain, ServiceStopped
 from faust.types import TP
 from intervaltree import IntervalTree
 from mode.services import WaitResults
 
 from app.kafka import faust_patches
-from app.kafka.faust_patches import commits, flow, overtaken, pinned, quiet, recovery
+from app.kafka.faust_patches import commits, draining, flow, overtaken, pinned, quiet, recovery
 from app.kafka.faust_patches.holes import HOLES
 
 SOURCE = TP("source", 0)
@@ -231,6 +233,77 @@ async def test_the_flow_opens_for_the_recovery_of_the_last_rebalance_only(
         patch.setattr(overtaken, "_resume_flow", opened.append)
         overtaken.resume_flow(SimpleNamespace(app=ours.app))
     assert bool(opened) is is_open
+
+
+# ---- i: what was asked before a rebalance
+
+
+class Group:
+    """A consumer of aiokafka's own fetcher and subscription, with no broker."""
+
+    def __init__(self) -> None:
+        self.subscriptions = SubscriptionState()
+        self.subscriptions.subscribe({SOURCE.topic})
+        client = SimpleNamespace(cluster=None)
+        self.fetcher = Fetcher.__new__(Fetcher)
+        self.fetcher._subscriptions = self.subscriptions
+        self.fetcher._records = {}
+        self.fetcher._fetch_waiters = set()
+        self.fetcher._closed = False
+        self.fetcher._loop = asyncio.get_running_loop()
+        self.fetcher._wait_consume_future = asyncio.get_running_loop().create_future()
+        self.consumer = SimpleNamespace(_fetcher=self.fetcher, _closed=False, _client=client)
+        self.thread = SimpleNamespace(consumer=SimpleNamespace(flow_active=True))
+        self.assign()
+
+    def assign(self) -> None:
+        self.subscriptions.assign_from_subscribed({TopicPartition(*SOURCE)})
+
+    def arrive(self, offset: int) -> None:
+        """A fetched batch stands ready."""
+        result = FetchResult.__new__(FetchResult)
+        result.getall = lambda _: [offset]
+        result.has_more = lambda: False
+        self.fetcher._records[TopicPartition(*SOURCE)] = result
+        for waiter in list(self.fetcher._fetch_waiters):
+            self.fetcher._notify(waiter)
+
+    def ask(self, fetch_records: Any) -> "asyncio.Task[Any]":
+        return asyncio.create_task(
+            fetch_records(self.thread, self.consumer, {SOURCE}, timeout=0.2, max_records=500)
+        )
+
+
+@pytest.mark.parametrize("begins_first", [False, True], ids=["asked before", "asked during"])
+async def test_what_was_asked_before_a_rebalance_drains_nothing_after_it(
+    *, begins_first: bool
+) -> None:
+    name = "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._fetch_records"
+    outcomes = []
+    for fetch_records in (installed(name), draining.fetch_records):
+        group = Group()
+        if begins_first:
+            group.subscriptions.begin_reassignment()
+        asked = group.ask(fetch_records)
+        await asyncio.sleep(0.05)
+        group.subscriptions.begin_reassignment()
+        group.arrive(offset=79)  # still of the old assignment
+        await asyncio.sleep(0.3)  # longer than it was to wait
+        group.thread.consumer.flow_active = False
+        group.assign()
+        group.arrive(offset=80)
+        outcomes.append(await asyncio.wait_for(asked, timeout=1))
+    assert outcomes == [{TopicPartition(*SOURCE): [80]}, {}]
+
+
+async def test_a_fetch_ends_with_its_records_or_its_time() -> None:
+    group = Group()
+    assert await group.ask(draining.fetch_records) == {}
+    asked = group.ask(draining.fetch_records)
+    await asyncio.sleep(0.05)
+    group.arrive(offset=7)
+    assert await asyncio.wait_for(asked, timeout=0.1) == {TopicPartition(*SOURCE): [7]}
+    assert not group.fetcher._fetch_waiters
 
 
 # ---- h: an answer that does not come in time
@@ -510,6 +583,7 @@ def test_the_patches_are_in_place_after_apply(applied: None) -> None:
     assert Recovery.on_recovery_completed is recovery.on_recovery_completed
     assert Recovery._resume_streams is recovery.resume_streams
     assert Recovery._wait is recovery.wait
+    assert AIOKafkaConsumerThread._fetch_records is draining.fetch_records
     assert Recovery.on_rebalance is overtaken.on_rebalance
     assert Consumer.resume_flow is overtaken.resume_flow
     assert AIOKafkaConsumerThread._create_worker_consumer is quiet.create_worker_consumer
