@@ -30,6 +30,10 @@ class Settings(BaseSettings):
     instance_id: str | None = None
     """Stable name of this process in its consumer group; None: a new member at each start."""
 
+    run_name: str | None = None
+    """Name of this process's own folder below `<data_dir>/run`; None: `instance_id`, else kind and
+    host, which several processes of a kind on one host would share."""
+
     data_dir: Path = Path("data")
     """Folder of catalogue, layers and exports; all workers and ingresses share it."""
 

@@ -144,10 +144,11 @@ def edge_of(settings: Settings, faust_app: ServiceApp, name: str) -> Edge:
 def run_folder(settings: Settings, name: str) -> Path:
     """Folder of this process alone, below the data folder that all share; made if missing.
 
-    Where no instance id is given, the host's name tells the containers of a service apart; on one
-    host give each process an id.
+    Where neither a run name nor an instance id is given, the host's name tells the containers of a
+    service apart; on one host give each process one of them.
     """
-    folder = settings.data_dir / "run" / (settings.instance_id or f"{name}-{socket.gethostname()}")
+    own = settings.run_name or settings.instance_id or f"{name}-{socket.gethostname()}"
+    folder = settings.data_dir / "run" / own
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
