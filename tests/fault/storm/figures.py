@@ -13,6 +13,7 @@ import psutil
 
 from tests.fault.storm.faults import Blow
 from tests.fault.storm.fleet import Fleet
+from tests.fault.storm.load import Asked
 
 SAMPLE_S: Final = 1.0
 LOUD: Final = ("warning", "error", "critical")
@@ -39,15 +40,38 @@ class Memory:
             await asyncio.sleep(SAMPLE_S)
 
 
-def recoveries(blows: Sequence[Blow], arrived_s: Mapping[str, float]) -> list[tuple[float, Blow]]:
-    """For each blow the time until the next result came, seconds; longest first."""
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What a blow cost.
+
+    Attributes:
+        blow: The fault.
+        next_s: Time until the next result came, seconds.
+        all_s: Time until every request that was open at the blow had its result, seconds.
+    """
+
+    blow: Blow
+    next_s: float
+    all_s: float
+
+
+def recoveries(
+    blows: Sequence[Blow], asked: Sequence[Asked], arrived_s: Mapping[str, float]
+) -> list[Recovery]:
+    """What each blow cost; those that held requests up longest come first."""
     times = sorted(arrived_s.values())
+    spans = [
+        (one.asked_s, arrived_s[one.request_id])
+        for one in asked
+        if one.fate == "accepted" and one.request_id in arrived_s
+    ]
     found = []
     for blow in blows:
         after = bisect.bisect_right(times, blow.at_s)
-        if after < len(times):
-            found.append((times[after] - blow.at_s, blow))
-    return sorted(found, key=lambda pair: pair[0], reverse=True)
+        next_s = times[after] - blow.at_s if after < len(times) else 0.0
+        ends = [end_s for asked_s, end_s in spans if asked_s < blow.at_s < end_s]
+        found.append(Recovery(blow, next_s, max(ends, default=blow.at_s) - blow.at_s))
+    return sorted(found, key=lambda recovery: recovery.all_s, reverse=True)
 
 
 def share(sorted_values: Sequence[float], percent: int) -> float:
