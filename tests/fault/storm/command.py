@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -171,30 +171,33 @@ async def _storm(plan: StormPlan, folder: Path) -> Storm:
             _say(f"ready at {scene.fleet.url}, data in {folder}")
             began_s = time.monotonic()
             sampling = asyncio.create_task(scene.memory.watch())
-            await _rage(plan, scene.load, faults, early)
+            broken = await _rage(plan, scene.load, faults, early)
             await _settle(scene.load)
             lasted_s = time.monotonic() - began_s
             left = await _sweep(scene.settings.exports_dir)
             sampling.cancel()
-            stubborn = await scene.fleet.stop()
-        return await _judge(plan, scene, faults, left, lasted_s, stubborn)
+            broken += [f"{name} did not stop in time" for name in await scene.fleet.stop()]
+        return await _judge(plan, scene, faults, left, lasted_s, broken)
 
 
-async def _rage(plan: StormPlan, load: Load, faults: Faults, early: asyncio.Event) -> None:
-    """Load and faults, until both have had their time or somebody has seen enough."""
-    asking = asyncio.create_task(load.run(), name="load")
-    dealing = asyncio.create_task(faults.deal(plan_faults(plan)), name="faults")
-    over = asyncio.create_task(asyncio.sleep(60 * plan.minutes), name="time")
-    enough = asyncio.create_task(early.wait(), name="Ctrl-C")
-    both = asyncio.ensure_future(asyncio.gather(dealing, over))
-    await asyncio.wait({asking, both, enough}, return_when=asyncio.FIRST_COMPLETED)
-    for task in (both, dealing, over, enough, asking):
-        failed = task.done() and not task.cancelled() and task.exception() is not None
-        if failed:
-            _say(f"{task}")
+async def _rage(plan: StormPlan, load: Load, faults: Faults, early: asyncio.Event) -> list[str]:
+    """Load and faults, until both have had their time or somebody has seen enough.
+
+    Returns:
+        What went wrong with them: a process that did not start again, for one.
+    """
+    over_s = time.monotonic() + 60 * plan.minutes
+
+    async def deal() -> None:
+        await faults.deal(plan_faults(plan))
+        await asyncio.sleep(max(0.0, over_s - time.monotonic()))
+
+    tasks = [asyncio.create_task(part) for part in (load.run(), deal(), early.wait())]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
         task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+    ended = await asyncio.gather(*tasks, return_exceptions=True)
+    return [repr(error) for error in ended if isinstance(error, Exception)]
 
 
 async def _settle(load: Load) -> None:
@@ -222,14 +225,14 @@ async def _judge(
     faults: Faults,
     left: list[str],
     lasted_s: float,
-    stubborn: list[str],
+    broken: list[str],
 ) -> Storm:
     load = scene.load
     _say("checking every result and every package")
     source = await asyncio.to_thread(SourceTiles(scene.layer.tiles_dir).load)
     checks = Checks(load.asked, load.witness, load.receiver, source, scene.settings.exports_dir)
     findings = await asyncio.to_thread(checks.run)
-    findings.left += [f"{name} did not stop in time" for name in stubborn]
+    findings.wrong += broken
     findings.left += still_running(scene.settings.data_dir)
     if LEFTOVERS_FAIL:
         findings.left += left

@@ -25,7 +25,7 @@ FINEST: Final = 5
 OPEN: Final = (6, 10)
 """Exports that are open at a time; when the service stands still, so does the load."""
 
-LEAST_PAUSE_S: Final = 0.25
+LEAST_PAUSE_S: Final = 0.4
 """Between two requests: the disk must hold every package of a long storm."""
 
 REMEMBERED: Final = 8

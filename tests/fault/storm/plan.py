@@ -75,12 +75,10 @@ def plan_faults(plan: StormPlan) -> list[Fault]:
     Raises:
         TooDense: The kills alone are closer together than GAP_S.
 
-    >>> [fault.kind for fault in plan_faults(StormPlan(minutes=1.5, kills=2, seed=1))]
-    ['rolling restart', 'kill', 'kill']
-    >>> plan_faults(StormPlan(minutes=1, kills=11))
-    Traceback (most recent call last):
-    ...
-    tests.fault.storm.plan.TooDense: 11 kills 6 s apart need 66 s, there are 60: ...
+    >>> sorted(fault.kind for fault in plan_faults(StormPlan(minutes=1.5, kills=2, seed=1)))
+    ['freeze', 'kill', 'kill', 'rolling restart']
+    >>> len(plan_faults(StormPlan(minutes=30, kills=200)))
+    212
     """
     rng = random.Random(f"faults-{plan.seed}")
     gap_s, span_s = GAP_S[plan.membership], 60 * plan.minutes

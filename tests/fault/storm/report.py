@@ -104,6 +104,10 @@ def markdown(storm: Storm) -> str:
             ],
         ),
         "",
+        "## Slowest requests",
+        "",
+        *_table(("request", "by", "export and package", "request to result, s"), _slowest(storm)),
+        "",
         "## Log lines from warnings on",
         "",
         *_table(("event", "count"), storm.events.most_common(TOLD)),
@@ -174,6 +178,21 @@ def _times(storm: Storm) -> list[tuple[str, object]]:
             for kind, rss in sorted(storm.memory.items())
         ),
     ]
+
+
+def _slowest(storm: Storm) -> list[tuple[object, ...]]:
+    arrived = storm.witness.arrived_s
+    waits = [
+        (arrived[asked.request_id] - asked.asked_s, asked)
+        for asked in storm.asked
+        if asked.fate == "accepted" and asked.request_id in arrived
+    ]
+    rows: list[tuple[object, ...]] = []
+    for wait_s, asked in sorted(waits, key=lambda pair: pair[0], reverse=True)[:8]:
+        result = storm.witness.result(str(asked.request_id))
+        package = result.file_uri.rsplit("/", 3)[1:3] if result is not None else []
+        rows.append((asked.request_id, asked.by, "/".join(package), f"{wait_s:.1f}"))
+    return rows
 
 
 def _fates(storm: Storm) -> Counter[str]:
