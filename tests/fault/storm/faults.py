@@ -99,10 +99,8 @@ class Faults:
 
     async def _roll(self) -> None:
         for name in PROCESSES:
-            old = await self.fleet.running(name)
-            self.fleet.strike(name, signal.SIGTERM)
             self._note("rolling restart", name)
-            await self.fleet.running(name, other_than=old)
+            await self.fleet.restart(name)
             await asyncio.sleep(AFTER_RESTART_S)
 
     async def _freeze(self, name: str) -> None:

@@ -20,6 +20,7 @@ from tests.fault.storm.plan import PROCESSES, Membership
 READY_S: Final = 120.0
 STOP_S: Final = 60.0
 LOOK_S: Final = 0.05
+READY_EVENTS: Final = (b'"event": "started"', b'"event": "ingress_listening"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,21 @@ class Fleet:
         assert found is not None
         return found
 
+    async def restart(self, name: str) -> None:
+        """End a process by SIGTERM, and wait until the next one says that it takes part.
+
+        Raises:
+            TimeoutError: It does not end, or does not come back, in time.
+        """
+        log = self.children[name].log_path
+        known_bytes = log.stat().st_size
+        async with asyncio.timeout(READY_S):
+            old = await self.running(name)
+            self.strike(name, signal.SIGTERM)
+            await self.running(name, other_than=old)
+            while not _says_ready(log, known_bytes):  # noqa: ASYNC110 - another process
+                await asyncio.sleep(LOOK_S)
+
     async def stop(self) -> list[str]:
         """Stop all, once; returns the names of those that had to be killed."""
         if self._is_stopped:
@@ -151,6 +167,13 @@ class Fleet:
         by_us = name in self._struck
         self._struck.discard(name)
         self.endings.append(Ending(name, status, time.monotonic(), by_us))
+
+
+def _says_ready(log: Path, known_bytes: int) -> bool:
+    with log.open("rb") as file:
+        file.seek(min(known_bytes, log.stat().st_size))
+        told = file.read()
+    return any(event in told for event in READY_EVENTS)
 
 
 def still_running(data_dir: Path) -> list[str]:
