@@ -50,8 +50,8 @@ def storm(folder: Path, *words: str) -> str:
 @pytest.mark.parametrize(
     "words",
     [
-        pytest.param("--minutes 1.5 --kills 9 --seed 1", id="embedded"),
-        pytest.param("--minutes 1.5 --kills 9 --seed 2 --broker kafka", id="kafka, static"),
+        pytest.param("--minutes 1.7 --kills 9 --seed 1", id="embedded"),
+        pytest.param("--minutes 1.7 --kills 9 --seed 2 --broker kafka", id="kafka, static"),
         # Kills of a coordinator, of the ingress and in an assembly, and a frozen worker.
         pytest.param(
             "--minutes 2 --kills 3 --seed 6 --broker kafka --membership dynamic",

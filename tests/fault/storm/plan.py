@@ -19,7 +19,7 @@ and the join after it some more; faster than that measures only the restarts."""
 FREEZE_S: Final = {"static": 36.0, "dynamic": 16.0}
 """Longer than the session (30 s, 10 s): when the process wakes up, others have its partitions."""
 
-ROLL_S: Final = 30.0
+ROLL_S: Final = 40.0
 """What a rolling restart of the five processes takes, about."""
 
 SHARE_IN_ASSEMBLY: Final = 0.3
@@ -75,7 +75,7 @@ def plan_faults(plan: StormPlan) -> list[Fault]:
     Raises:
         TooDense: The kills alone are closer together than GAP_S.
 
-    >>> sorted(fault.kind for fault in plan_faults(StormPlan(minutes=1.5, kills=2, seed=1)))
+    >>> sorted(fault.kind for fault in plan_faults(StormPlan(minutes=2, kills=2, seed=1)))
     ['freeze', 'kill', 'kill', 'rolling restart']
     >>> len(plan_faults(StormPlan(minutes=30, kills=200)))
     212
