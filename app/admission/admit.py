@@ -113,7 +113,9 @@ class Admission:
                 dead_letter=f"request_id has {len(record.request_id)} characters; "
                 f"it must have 1 to {MAX_REQUEST_ID_CHARS}"
             )
-        return Decision(sends=(Send(EXPORT_REGISTRY, record.request_id, record),))
+        # A client's clock must not become the registrar's.
+        stamped = replace(record, at_ms=self.now_ms())
+        return Decision(sends=(Send(EXPORT_REGISTRY, record.request_id, stamped),))
 
     async def _judged(self, record: ExportRequested) -> Decision:
         if not 0 < len(record.request_id) <= MAX_REQUEST_ID_CHARS:

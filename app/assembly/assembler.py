@@ -137,11 +137,12 @@ class Assembler:
             beats.cancel()
 
     async def _beat(self, order: AssemblePackage) -> None:
+        # The first one at once: from then on a worker that dies is missed within half a minute.
         while True:
-            await asyncio.sleep(BEAT_S)
             beat = AssemblyBeat(order.export_id, order.attempt, self.now_ms())
             with contextlib.suppress(TemporaryFailure):
                 await self.outbox.send(EXPORT_PLANS, order.export_id, beat)
+            await asyncio.sleep(BEAT_S)
 
     def _failed(self, order: AssemblePackage, error: ExportServiceError) -> Sequence[Send]:
         log.warning("assembly_failed", export_id=order.export_id, error=str(error))

@@ -19,6 +19,7 @@ from app.bootstrap.process import (
 )
 from app.catalogue.folder import FolderCatalogue
 from app.catalogue.port import SharedLookups
+from app.domain.errors import InvalidRecord
 from app.domain.judgement import RequestLimits
 from app.kafka.faust_app import ServiceApp, build_worker_app
 from app.settings import Settings
@@ -27,6 +28,7 @@ from app.store.artifact_store import ArtifactStore
 from app.writing.caretaker import Caretaker
 from app.writing.open_shards import OpenShards
 from app.writing.range_writer import RangeWriter
+from app.writing.sweeper import Sweeper
 
 DRAIN_S = 15.0
 """How long assemblies may go on after the order to stop; then their lease heals them."""
@@ -39,6 +41,7 @@ class Worker:
     faust_app: ServiceApp
     shards: OpenShards
     assembler: Assembler
+    sweeper: Sweeper
 
 
 def run(settings: Settings) -> None:
@@ -46,12 +49,14 @@ def run(settings: Settings) -> None:
 
     async def main(stop: asyncio.Event) -> None:
         worker = build(settings)
+        sweeping = asyncio.create_task(worker.sweeper.run(), name="sweeper")
         await run_faust(
             worker.faust_app,
             stop,
             before_start=partial(until_broker_is_there, settings),
             before_stop=lambda: worker.assembler.drain(DRAIN_S),
         )
+        sweeping.cancel()
         await worker.shards.close()
 
     run_until_stopped(settings, main)
@@ -100,8 +105,13 @@ def build(settings: Settings) -> Worker:
             now_ms=edge.now_ms,
         ),
     )
-    return Worker(faust_app, shards, assembler)
+    sweeper = Sweeper(store, settings.removal_grace_s, edge.now_ms)
+    return Worker(faust_app, shards, assembler, sweeper)
 
 
 async def _is_published(store: ArtifactStore, export_id: str, attempt: str) -> bool:
+    try:
+        store.attempt_folder(export_id, attempt)
+    except ValueError as error:
+        raise InvalidRecord(str(error)) from error
     return attempt in await asyncio.to_thread(store.finished_attempts, export_id)

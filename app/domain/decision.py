@@ -29,12 +29,12 @@ class Send:
     Attributes:
         topic: Name in the topic catalogue, e.g. `export-plans`, without any prefix.
         key: Key of the record; it chooses the partition.
-        record: The record, a dataclass with a schema.
+        record: The record, a dataclass with a schema; None is a tombstone: the key is forgotten.
     """
 
     topic: str
     key: str
-    record: Record
+    record: Record | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,15 @@ def check_age(record: Record, timestamp_ms: int, now_ms: int) -> None:
 
     Raises:
         RecordTooOld: By Kafka's timestamp, or by its own `at_ms` where we wrote that.
+        InvalidRecord: Its `at_ms`, by which its reader would go on, is more than a day ahead.
     """
+    if type(record) in _OURS and not isinstance(record, ExportRequested):
+        ahead_ms = getattr(record, "at_ms", 0) - now_ms
+        if ahead_ms > DAY_MS:
+            raise InvalidRecord(
+                f"its at_ms is {ahead_ms / DAY_MS:.1f} days ahead; records are handled when they "
+                "are at most 1 day ahead of the clock here"
+            )
     times = {"Kafka's timestamp": timestamp_ms}
     if type(record) in _OURS and not isinstance(
         record, _TIMED_BY_OTHERS + _SENT_AGAIN_AS_THEY_WERE

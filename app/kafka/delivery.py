@@ -198,7 +198,11 @@ class Outbox:
         """
         await self.post_all(
             [
-                Post(self.topic_name(send.topic), send.key.encode(), self.codec.encode(send.record))
+                Post(
+                    self.topic_name(send.topic),
+                    send.key.encode(),
+                    None if send.record is None else self.codec.encode(send.record),
+                )
                 for send in sends
             ]
         )

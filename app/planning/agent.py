@@ -36,5 +36,5 @@ def attach(edge: Edge) -> OwnerAgent:
         partitions=PARTITIONS,
         make_owner=lambda _partition: Planner(covers),
         before=prepare,
-        on_poison=give_up,
+        on_poison=lambda record, reason: give_up(edge.now_ms(), record, reason),
     )

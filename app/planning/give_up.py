@@ -25,12 +25,17 @@ FATAL = (
 """Without these an export does not go on; everything else is repeated by itself."""
 
 
-def give_up(record: Record | None, reason: str) -> Sequence[Send]:
+def give_up(now_ms: int, record: Record | None, reason: str) -> Sequence[Send]:
     """Let the export fail, so that whoever waits for it hears of it.
 
     Running twice is harmless: the registrar knows a failure again.
+
+    Args:
+        now_ms: Wall clock, ms since 1970 UTC.
+        record: What was given up; None: it cannot be read.
+        reason: Why, for people.
     """
     if not isinstance(record, FATAL):
         return ()
-    failed = ExportFailed(record.export_id, record.attempt, record.at_ms, reason)
+    failed = ExportFailed(record.export_id, record.attempt, now_ms, reason)
     return (Send(EXPORT_REGISTRY, record.export_id, failed),)

@@ -26,5 +26,5 @@ def attach(edge: Edge, rules: RegistrarRules) -> OwnerAgent:
         tables={table: changelog_name(table) for table in TABLES},
         partitions=1,
         make_owner=lambda _partition: Registrar(rules),
-        on_poison=give_up,
+        on_poison=lambda record, reason: give_up(edge.now_ms(), record, reason),
     )

@@ -7,15 +7,22 @@ from app.domain.records import ExportAssembled, ExportFailed, RequestAdmitted, R
 from app.domain.topic_names import EXPORT_REGISTRY
 
 
-def give_up(record: Record | None, reason: str) -> Sequence[Send]:
+def give_up(now_ms: int, record: Record | None, reason: str) -> Sequence[Send]:
     """Let a request be refused, or an export fail, so that whoever waits hears of it.
 
     Running twice is harmless: the registrar knows a refusal and a failure again.
+
+    Args:
+        now_ms: Wall clock, ms since 1970 UTC: a record may be given up because it is old.
+        record: What was given up; None: it cannot be read.
+        reason: Why, for people.
     """
-    if isinstance(record, RequestAdmitted):
+    if isinstance(record, RequestAdmitted | RequestRefused):
+        if getattr(record, "reason", None) == reason:
+            return ()  # the refusal itself cannot be handled
         refused = RequestRefused(
             request_id=record.request_id,
-            at_ms=record.at_ms,
+            at_ms=now_ms,
             request_digest=record.request_digest,
             client=record.client,
             layer_id=record.layer_id,
@@ -27,6 +34,6 @@ def give_up(record: Record | None, reason: str) -> Sequence[Send]:
         )
         return (Send(EXPORT_REGISTRY, record.request_id, refused),)
     if isinstance(record, ExportAssembled):
-        failed = ExportFailed(record.export_id, record.attempt, record.at_ms, reason)
+        failed = ExportFailed(record.export_id, record.attempt, now_ms, reason)
         return (Send(EXPORT_REGISTRY, record.export_id, failed),)
     return ()

@@ -157,7 +157,8 @@ def confirmed(
         stores.append(Store("bodies", record.request_id, None))
     export = state.exports.get(row.export_id or "")
     if row.export_id and removals.is_spent(state, row.export_id, export, told=record.request_id):
-        stores.append(Store("exports", row.export_id, None))
+        forget = removals.forget(row.export_id)
+        return Decision((*stores, *forget.stores), forget.sends)
     return Decision(stores=tuple(stores))
 
 
@@ -176,10 +177,9 @@ def tick(state: RegistrarState, rules: RegistrarRules, moment: Moment) -> Decisi
         export_row = state.exports.get(row.export_id or "")
         stores.append(Store("requests", request_id, replace(row, told_at_ms=moment.now_ms)))
         told.append(sends.settled(request_id, row, state.body_of(request_id), export_row, rules))
-    stores += (
-        Store("requests", request_id, None)
-        for request_id in _due(state.forgettable, moment.now_ms - REMEMBER_MS)
-    )
+    for request_id in _due(state.forgettable, moment.now_ms - REMEMBER_MS):
+        stores.append(Store("requests", request_id, None))
+        told.append(sends.forgotten(request_id))
     cleaned = removals.tick(state, rules, moment)
     starts = _next_starts(state, rules, moment, freed=0)
     return Decision(

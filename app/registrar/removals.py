@@ -102,8 +102,14 @@ def removed(
         once_more = Removal(known.attempt, moment.now_ms + rules.grace_ms, again=False)
         others = (*others, once_more)
     row = replace(row, removals=others)
-    spent = is_spent(state, record.export_id, row)
-    return Decision(stores=(Store("exports", record.export_id, None if spent else row),))
+    if is_spent(state, record.export_id, row):
+        return forget(record.export_id)
+    return Decision(stores=(Store("exports", record.export_id, row),))
+
+
+def forget(export_id: str) -> Decision:
+    """Drop the row of an export that has nothing left, and tell so."""
+    return Decision((Store("exports", export_id, None),), (sends.forgotten(export_id),))
 
 
 def is_spent(

@@ -151,6 +151,11 @@ def stopped(export_id: str, attempt: str, now_ms: int) -> Send:
     return Send(EXPORT_PLANS, export_id, ExportStopped(export_id, attempt, now_ms))
 
 
+def forgotten(key: str) -> Send:
+    """The tombstone of a request or an export that nobody has to be told of any more."""
+    return Send(EXPORT_PROGRESS, key, None)
+
+
 def removal(export_id: str, attempt: str, now_ms: int) -> Send:
     """The order to remove the files of an attempt that is over."""
     return Send(EXPORT_PLANS, export_id, RemoveAttempt(export_id, attempt, now_ms))

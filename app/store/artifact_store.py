@@ -14,6 +14,9 @@ EXPORT_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 ATTEMPT: Final = re.compile(r"[0-9]{1,20}(?:-[0-9]{1,20})?")
 FILE_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,250}\.(?:gpkg|json)")
 
+MOST_LEFTOVERS: Final = 1_000
+"""Attempts that one look finds; the next one finds more."""
+
 REMOVAL_TRIES: Final = 20
 """A writer that does not know yet creates one file or two while its folder is removed."""
 
@@ -123,6 +126,38 @@ class ArtifactStore:
             raise StorageUnavailable(f"attempt {export_id}/{attempt}: {error}") from error
         return freed
 
+    def leftovers(self, now_s: float, *, grace_s: float, orphan_s: float) -> list[tuple[str, str]]:
+        """Find attempts with files that nobody will ever order to be removed.
+
+        Args:
+            now_s: The time, seconds since 1970 UTC.
+            grace_s: What lies beside a published pair, untouched for so long, was left by a late
+                writer or by an assembler that was killed.
+            orphan_s: A folder without a pair, untouched for so long, is known to nobody any more.
+
+        Returns:
+            Export and attempt, at most 1,000.
+
+        Raises:
+            StorageUnavailable: The folder cannot be read.
+        """
+        found: list[tuple[str, str]] = []
+        try:
+            for folder in self.root.glob("*/*"):
+                if len(found) == MOST_LEFTOVERS:
+                    break
+                if EXPORT_ID.fullmatch(folder.parent.name) and _is_attempt(folder):
+                    kept = _names_of_pairs(folder)
+                    extra = _sorted_entries(folder, kept)
+                    age_s = now_s - max(map(_touched_at_s, [folder, *extra]))
+                    if (extra or not kept) and age_s > (grace_s if kept else orphan_s):
+                        found.append((folder.parent.name, folder.name))
+        except FileNotFoundError:
+            return found  # somebody else removes there: the next look finds the rest
+        except OSError as error:
+            raise StorageUnavailable(f"{self.root}: {error}") from error
+        return found
+
     def sweep_attempt(self, export_id: str, attempt: str) -> int:
         """Remove everything from an attempt's folder but a whole published pair.
 
@@ -148,6 +183,10 @@ class ArtifactStore:
             return 0
         except OSError as error:
             raise StorageUnavailable(f"attempt {export_id}/{attempt}: {error}") from error
+
+
+def _touched_at_s(path: Path) -> float:
+    return path.lstat().st_mtime
 
 
 def _is_removed(folder: Path) -> bool:

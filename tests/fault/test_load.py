@@ -9,6 +9,8 @@ from http import HTTPStatus
 
 import pytest
 
+pytestmark = pytest.mark.long
+
 MB = 1 << 20
 MOST_GROWTH = {"noida-db": 150 * MB}
 """The embedded broker keeps its topics in memory; it never forgets."""

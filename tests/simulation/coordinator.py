@@ -32,7 +32,7 @@ REASON = "the process died 3 times at this record"
 GIVE_UP = {
     EXPORT_REGISTRY: registrar_give_up.give_up,
     EXPORT_PLANS: planner_give_up.give_up,
-    EXPORT_SETTLEMENTS: completion_give_up.give_up,
+    EXPORT_SETTLEMENTS: lambda _now_ms, *given_up: completion_give_up.give_up(*given_up),
 }
 FAR_MS = 10 * 24 * 3600 * 1000
 """A timer further away belongs to retention, which no run waits for."""
@@ -154,7 +154,8 @@ class OwnedPartition:
             return
         if self.world.is_given_up(self.place, self.position):
             decision = Decision(
-                sends=tuple(GIVE_UP[self.place[0]](record, REASON)), dead_letter=REASON
+                sends=tuple(GIVE_UP[self.place[0]](self.process.now_ms, record, REASON)),
+                dead_letter=REASON,
             )
             self._is_waiting = True
             self._carry_out(record, list(self.world.shell.steps(decision)), 0)

@@ -331,3 +331,13 @@ def test_a_delivery_whose_request_nobody_remembers_is_forgotten_too(pipeline):
     assert pipeline.deliveries
     pipeline.tick(4 * DAY_S)
     assert not pipeline.deliveries
+
+
+def test_forgotten_exports_and_requests_leave_tombstones_for_those_who_show_them(waits):
+    record = waits.ask("r1")
+    waits.answers = True
+    cancel(waits, "r1")
+    waits.tick(15 * DAY_S)
+    gone = {send.key for send in waits.sent if send.record is None}
+    assert gone == {record.export_id, "r1"}
+    assert all(send.topic == "export-progress" for send in waits.sent if send.record is None)
