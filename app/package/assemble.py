@@ -1,7 +1,7 @@
 """From the shards of an attempt to one published GeoPackage."""
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,11 @@ from typing import Any
 from app.domain.area import BoundingBox
 from app.domain.package_facts import PackageFacts, PackagePlan
 from app.package.connection import in_our_words
-from app.package.durable_file import reaching_disk
-from app.package.failures import ShardDamaged
+from app.package.failures import RangesDamaged, ShardDamaged
+from app.package.ledger import LedgerRow
 from app.package.merging import merge_shard
 from app.package.publishing import Publication, publish, read_published, remove_leftovers
-from app.package.sealing import find_sealed, seal
+from app.package.sealing import find_sealed, seal, unseal
 from app.package.soundness import is_whole
 from app.package.taking import TakenShard, set_aside, take_shards
 from app.package.tile_proof import drop_damaged_ranges
@@ -121,53 +121,76 @@ def _published_or_missing(
     name, table = task.plan.package_name, task.plan.table
     if (facts := read_published(folder, name)) is not None:
         return facts
-    with ExitStack() as until_published:
-        reached_disk: Callable[[], None] = _nothing
+    while True:
+        rows: tuple[LedgerRow, ...] = ()
         sealed = find_sealed(folder, table)
-        while sealed is None:
+        if sealed is None:
             shards = take_shards(folder, owner=owner, table=table, beat=beat)
             missing = missing_spans((shard.ranges for shard in shards), task.range_count)
             if not missing:
-                reached_disk = until_published.enter_context(reaching_disk(shards[0].path))
-                shards = _proven(shards, task, owner=owner, beat=beat)
+                shards, rows = _sound(shards, task, owner=owner, beat=beat)
                 missing = missing_spans((shard.ranges for shard in shards), task.range_count)
             # Another assembler may have sealed or published while we were taking.
             sealed = find_sealed(folder, table)
             if missing and sealed is None:
                 return read_published(folder, name) or MissingRanges(missing)
             if sealed is None:
-                sealed = _combine(shards, task, owner=owner, now_ms=now_ms, beat=beat)
-        return publish(
-            sealed,
-            Publication(task.plan, task.export_id, task.attempt, task.footprint),
-            owner=owner,
-            beat=beat,
-            reached_disk=reached_disk,
-        )
+                sealed = _combine(shards, task, rows, owner=owner, now_ms=now_ms, beat=beat)
+            if sealed is None:
+                continue
+        publication = Publication(task.plan, task.export_id, task.attempt, task.footprint)
+        try:
+            return publish(sealed, publication, owner=owner, beat=beat)
+        except RangesDamaged as error:
+            _reopen(sealed, rows, error.numbers, owner=owner, table=table)
+        except ShardDamaged:
+            set_aside(sealed)
 
 
-def _nothing() -> None:
-    """A sealed shard that another left has no early start."""
-
-
-def _proven(
+def _sound(
     shards: list[TakenShard], task: AssemblyTask, *, owner: str, beat: Callable[[], None]
-) -> list[TakenShard]:
-    """The same shards with those of their ranges that are what was read from the source."""
-    proven = []
+) -> tuple[list[TakenShard], tuple[LedgerRow, ...]]:
+    """The same shards with those of their ranges that are what was read from the source.
+
+    The tiles of a single shard are left to be proven while it is hashed, which takes no time
+    then; a merge must not take over what is damaged, so its shards are read before.
+
+    Returns:
+        The shards, largest first, and the ledger of a single one.
+    """
+    sound = []
+    rows: tuple[LedgerRow, ...] = ()
     for shard in shards:
         try:
-            ranges = drop_damaged_ranges(shard.path, owner=owner, table=task.plan.table, beat=beat)
+            rows = drop_damaged_ranges(
+                shard.path,
+                owner=owner,
+                table=task.plan.table,
+                beat=beat,
+                read_tiles=len(shards) > 1,
+            )
         except ShardDamaged:
             set_aside(shard.path)
             continue
-        proven.append(replace(shard, ranges=ranges))
-    return proven
+        sound.append(replace(shard, ranges=frozenset(row.range_number for row in rows)))
+    return sound, rows if len(shards) == 1 else ()
+
+
+def _reopen(
+    sealed: Path, rows: tuple[LedgerRow, ...], damaged: frozenset[int], *, owner: str, table: str
+) -> None:
+    """Go back before the sealing; without the ledger, which another had sealed, to nothing."""
+    if not rows:
+        set_aside(sealed)
+        return
+    with suppress(ShardDamaged):  # it is set aside
+        unseal(sealed, rows, damaged, owner=owner, table=table)
 
 
 def _combine(
     shards: list[TakenShard],
     task: AssemblyTask,
+    unproven: tuple[LedgerRow, ...],
     *,
     owner: str,
     now_ms: Callable[[], int],
@@ -188,6 +211,7 @@ def _combine(
             finest_bounds=task.finest_bounds,
             owner=owner,
             now_ms=now_ms,
+            unproven=unproven,
         )
     except ShardDamaged:
         # A merge reads one file and writes another: the target may be the damaged one.

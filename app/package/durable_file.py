@@ -1,14 +1,8 @@
 """Small files that are whole or not there, also after a power cut."""
 
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Final
-
-WORTH_AN_EARLY_START_BYTES: Final = 32 << 20
-"""A smaller file reaches the disk quickly when its time has come."""
 
 
 def write_durably(path: Path, content: bytes, *, owner: str) -> None:
@@ -41,22 +35,3 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def reaching_disk(path: Path) -> Iterator[Callable[[], None]]:
-    """Let a large file reach the disk while the block works on it.
-
-    The file is closed at the end of the block, which gives up the locks that this process has on
-    it: end every transaction before.
-
-    Yields:
-        Waits until what the file held at the beginning is on the disk; raises OSError when it
-        does not get there, which the next fsync would not tell again.
-    """
-    if path.stat().st_size < WORTH_AN_EARLY_START_BYTES:
-        yield lambda: None
-        return
-    with path.open("r+b", buffering=0) as file, ThreadPoolExecutor(1) as syncing:
-        synced = syncing.submit(os.fsync, file.fileno())
-        yield synced.result

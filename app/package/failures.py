@@ -9,6 +9,7 @@ ShardLost
 ├── NotOwner            somebody else works on the shard now
 ├── ShardBusy           its lock could not be had in time
 └── ShardDamaged        the file is no whole database
+    └── RangesDamaged   it is, but some of its ranges are not what was read
 """
 
 from app.domain.errors import ExportServiceError, ShardLost
@@ -36,3 +37,16 @@ class ShardBusy(ShardLost):
 
 class ShardDamaged(ShardLost):
     """The file is no database, or not a whole one; what it held is written again."""
+
+
+class RangesDamaged(ShardDamaged):
+    """Tiles of some ranges are not what was read from the source.
+
+    Attributes:
+        numbers: Of the ranges.
+    """
+
+    def __init__(self, numbers: frozenset[int]) -> None:
+        """Say which."""
+        super().__init__(f"tiles of {len(numbers)} ranges are not what was read")
+        self.numbers = numbers

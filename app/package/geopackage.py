@@ -197,3 +197,10 @@ def describe_tiles(connection: sqlite3.Connection, contents: Contents) -> None:
             "INSERT INTO gpkg_extensions VALUES (?, ?, ?, ?, ?)",
             (contents.table, *_WEBP_EXTENSION),
         )
+
+
+def undescribe_tiles(connection: sqlite3.Connection) -> None:
+    """Take back what `describe_tiles` wrote; call it within a transaction."""
+    for table in ("gpkg_tile_matrix", "gpkg_tile_matrix_set", "gpkg_contents"):
+        connection.execute(f"DELETE FROM {table}")  # noqa: S608 - constant names
+    connection.execute("DROP TABLE IF EXISTS gpkg_extensions")

@@ -22,13 +22,17 @@ _CREATE: Final = f"""
         zooms TEXT NOT NULL,
         missing TEXT NOT NULL,
         skipped TEXT NOT NULL,
-        checksum INTEGER NOT NULL
+        tiles_checksum INTEGER NOT NULL,
+        row_checksum INTEGER NOT NULL
     )"""
-_COLUMNS: Final = "range_number, first_id, last_id, has_webp, zooms, missing, skipped, checksum"
+_COLUMNS: Final = (
+    "range_number, first_id, last_id, has_webp, zooms, missing, skipped, tiles_checksum,"
+    " row_checksum"
+)
 _AS_BYTES: Final = (
     # A damaged text may be no UTF-8, and sqlite3 would raise an error without a code.
     "range_number, first_id, last_id, has_webp, CAST(zooms AS BLOB), CAST(missing AS BLOB),"
-    " CAST(skipped AS BLOB), checksum"
+    " CAST(skipped AS BLOB), tiles_checksum, row_checksum"
 )
 
 
@@ -44,7 +48,8 @@ class LedgerRow:
         zooms: Counts, ascending zooms.
         missing: Tiles that the source does not have.
         skipped: Unreadable tiles that were left out.
-        checksum: Of its tiles and of this row, but for the ids; see `checksum_of`.
+        tiles_checksum: Of its tiles as they were read, see `RangeChecksum`.
+        row_checksum: Of the rest of the row, see `checksum_of`; 0 before it is stored.
     """
 
     range_number: int
@@ -54,7 +59,8 @@ class LedgerRow:
     zooms: tuple[ZoomCounts, ...]
     missing: tuple[TileColumnRun, ...]
     skipped: tuple[TileColumnRun, ...]
-    checksum: int = 0
+    tiles_checksum: int
+    row_checksum: int = 0
 
     @property
     def tile_count(self) -> int:
@@ -62,13 +68,13 @@ class LedgerRow:
         return self.last_id - self.first_id + 1
 
 
-def checksum_of(row: LedgerRow, tiles_checksum: int) -> int:
-    """The checksum that a row must have when its tiles have theirs.
+def checksum_of(row: LedgerRow) -> int:
+    """The checksum of a row, but for the ids of its tiles.
 
-    The ids are left out: a merge changes them, and the tiles that they lead to are checked.
+    A merge changes those, and the tiles that they lead to are checked.
     """
     told = [row.range_number, int(row.has_webp), row.zooms, row.missing, row.skipped]
-    return zlib.crc32(orjson.dumps(told), tiles_checksum)
+    return zlib.crc32(orjson.dumps(told), row.tiles_checksum)
 
 
 def create_ledger(connection: sqlite3.Connection) -> None:
@@ -79,7 +85,7 @@ def create_ledger(connection: sqlite3.Connection) -> None:
 def insert_row(connection: sqlite3.Connection, row: LedgerRow) -> None:
     """Store a range's row; its tiles are stored in the same transaction."""
     connection.execute(
-        f"INSERT INTO {LEDGER_TABLE} ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - constant names
+        f"INSERT INTO {LEDGER_TABLE} ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - constant names
         (
             row.range_number,
             row.first_id,
@@ -88,7 +94,8 @@ def insert_row(connection: sqlite3.Connection, row: LedgerRow) -> None:
             _text(row.zooms),
             _text(row.missing),
             _text(row.skipped),
-            row.checksum,
+            row.tiles_checksum,
+            checksum_of(row),
         ),
     )
 
@@ -147,8 +154,8 @@ def _text(values: Sequence[ZoomCounts] | Sequence[TileColumnRun]) -> str:
     return orjson.dumps([astuple(value) for value in values]).decode()
 
 
-def _row(row: tuple[int, int, int, int, bytes, bytes, bytes, int]) -> LedgerRow:
-    number, first_id, last_id, has_webp, zooms, missing, skipped, checksum = row
+def _row(row: tuple[int, int, int, int, bytes, bytes, bytes, int, int]) -> LedgerRow:
+    number, first_id, last_id, has_webp, zooms, missing, skipped, tiles, stored = row
     try:
         return LedgerRow(
             range_number=number,
@@ -158,7 +165,8 @@ def _row(row: tuple[int, int, int, int, bytes, bytes, bytes, int]) -> LedgerRow:
             zooms=tuple(ZoomCounts(*counts) for counts in orjson.loads(zooms)),
             missing=tuple(TileColumnRun(*run) for run in orjson.loads(missing)),
             skipped=tuple(TileColumnRun(*run) for run in orjson.loads(skipped)),
-            checksum=checksum,
+            tiles_checksum=tiles,
+            row_checksum=stored,
         )
     except (TypeError, ValueError) as error:
         raise ShardDamaged(f"the ledger's row of range {number} cannot be read") from error

@@ -17,6 +17,7 @@ from app.package.durable_file import sync_folder, write_durably
 from app.package.failures import PackageFailed
 from app.package.metadata import Published, facts_of, metadata_bytes, metadata_name
 from app.package.taking import facts_path
+from app.package.tile_proof import prove_sealed
 from app.package.totals import SealedFacts
 
 HASH_STEP_BYTES: Final = 1 << 20
@@ -65,9 +66,8 @@ def publish(
     *,
     owner: str,
     beat: Callable[[], None],
-    reached_disk: Callable[[], None],
 ) -> PackageFacts:
-    """Hash a sealed shard while it reaches the disk, and link it and its metadata.
+    """Hash a sealed shard while it is proven and reaches the disk; link it and its metadata.
 
     The metadata comes first: a package under its final name is whole and described. Who comes
     second finds the names taken and answers with what is there.
@@ -77,12 +77,13 @@ def publish(
         publication: What it becomes.
         owner: This process, unique per start.
         beat: Called often while the work goes on; it must return at once.
-        reached_disk: Waits for an early start of the fsync, see `reaching_disk`.
 
     Returns:
         The facts of the package that stands there.
 
     Raises:
+        RangesDamaged: Tiles are not what was read; nothing is published.
+        ShardDamaged: The shard is no whole database; nothing is published.
         ShardLost: The shard is gone and no package stands there.
         StorageFull: The disk is full.
         StorageUnavailable: The disk answers with an error.
@@ -93,15 +94,17 @@ def publish(
         facts = SealedFacts.read(facts_path(sealed))
         if facts is None:
             raise FileNotFoundError(facts_path(sealed))
+        sha256 = _hash_while_syncing(
+            sealed, lambda: prove_sealed(sealed, facts.unproven, plan.table), beat
+        )
         published = Published(
             export_id=publication.export_id,
             attempt=publication.attempt,
-            sha256=_hash_while_syncing(sealed, beat),
+            sha256=sha256,
             file_bytes=sealed.stat().st_size,
             finished_at_ms=facts.finished_at_ms,
             totals=facts.totals,
         )
-        reached_disk()
         metadata = metadata_bytes(plan, publication.footprint, published)
         _put_metadata(package, metadata, owner=owner)
         with suppress(FileExistsError):
@@ -145,11 +148,12 @@ def _put_metadata(package: Path, content: bytes, *, owner: str) -> None:
         whole.unlink(missing_ok=True)
 
 
-def _hash_while_syncing(path: Path, beat: Callable[[], None]) -> str:
+def _hash_while_syncing(path: Path, prove: Callable[[], None], beat: Callable[[], None]) -> str:
+    """Hash the file, write it to the disk and prove its tiles, all at once."""
     # Opened after the last SQLite connection of ours is closed: closing any descriptor of a file
     # gives up all locks that this process holds on it.
-    with path.open("r+b", buffering=0) as file, ThreadPoolExecutor(1) as syncing:
-        synced = syncing.submit(os.fsync, file.fileno())
+    with path.open("r+b", buffering=0) as file, ThreadPoolExecutor(2) as threads:
+        others = [threads.submit(os.fsync, file.fileno()), threads.submit(prove)]
         digest = hashlib.sha256()
         buffer = bytearray(HASH_STEP_BYTES)
         view = memoryview(buffer)
@@ -159,7 +163,8 @@ def _hash_while_syncing(path: Path, beat: Callable[[], None]) -> str:
             steps += 1
             if steps % BEAT_STEPS == 0:
                 beat()
-        while not wait([synced], timeout=BEAT_S).done:
+        while wait(others, timeout=BEAT_S).not_done:
             beat()
-        synced.result()
+        for other in others:
+            other.result()
     return digest.hexdigest()

@@ -1,20 +1,23 @@
 """Turning a shard that holds every range into a GeoPackage: the ledger and the owner row go."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from app.domain.area import BoundingBox
+from app.domain.errors import ShardLost
 from app.domain.package_facts import PackagePlan
 from app.domain.world_crs84_quad import tiles_bounds
 from app.package.connection import connect, in_our_words, write_transaction
 from app.package.failures import EmptyPackage, LedgerMismatch, ShardDamaged
-from app.package.geopackage import Contents, describe_tiles
-from app.package.ledger import LEDGER_TABLE, read_rows
+from app.package.geopackage import Contents, describe_tiles, undescribe_tiles
+from app.package.ledger import LEDGER_TABLE, LedgerRow, create_ledger, insert_row, read_rows
 from app.package.metadata import iso_time
-from app.package.ownership import OWNER_TABLE, boot_id, check_owner, has_owner_table
+from app.package.ownership import OWNER_TABLE, boot_id, check_owner, create_owner, has_owner_table
+from app.package.shard import new_shard_path
 from app.package.soundness import check_counts, check_database
 from app.package.taking import facts_path, set_aside, shard_paths
+from app.package.tile_proof import forget_range
 from app.package.totals import SealedFacts, Totals, add_up
 
 
@@ -44,6 +47,7 @@ def seal(
     finest_bounds: BoundingBox,
     owner: str,
     now_ms: Callable[[], int],
+    unproven: Sequence[LedgerRow],
 ) -> None:
     """Keep the facts in a file of their own, describe the tiles, drop ledger and owner row.
 
@@ -68,11 +72,48 @@ def seal(
                 check_owner(connection, owner)
                 totals = add_up(read_rows(connection))
                 _check(connection, totals, plan.table, tiles_by_zoom)
-                facts = SealedFacts.now(totals, now_ms())
+                facts = SealedFacts.now(totals, now_ms(), unproven)
                 facts.write(facts_path(path), owner=owner)
                 describe_tiles(connection, _contents(connection, plan, facts, finest_bounds))
                 connection.execute(f"DROP TABLE {LEDGER_TABLE}")
                 connection.execute(f"DROP TABLE {OWNER_TABLE}")
+        finally:
+            connection.close()
+
+
+def unseal(
+    path: Path, rows: Sequence[LedgerRow], damaged: Collection[int], *, owner: str, table: str
+) -> None:
+    """Give a sealed shard its ledger back, without the damaged ranges; nobody was told of it.
+
+    It gets another name first, under which nobody can publish it any more. Killed after that, it
+    is found without ledger and without facts, and all its ranges are written again.
+
+    Raises:
+        ShardDamaged: The file is no whole database.
+        ShardLost: Another assembler was quicker.
+        StorageFull: The disk is full.
+        StorageUnavailable: The disk answers with an error.
+    """
+    renamed = new_shard_path(path.parent, owner)
+    with in_our_words(path):
+        path.rename(renamed)
+        facts_path(path).unlink(missing_ok=True)
+        if renamed.stat().st_nlink > 1:
+            raise ShardLost(f"{path.name} is published")
+        connection = connect(renamed)
+        try:
+            with write_transaction(connection):
+                undescribe_tiles(connection)
+                create_ledger(connection)
+                create_owner(connection, owner)
+                for row in rows:
+                    insert_row(connection, row)
+                    if row.range_number in damaged:
+                        forget_range(connection, row, table)
+        except sqlite3.DatabaseError:
+            set_aside(renamed)
+            raise
         finally:
             connection.close()
 

@@ -5,7 +5,6 @@ import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Final, Self
@@ -16,7 +15,7 @@ from app.domain.package_facts import TileColumnRun, ZoomCounts
 from app.package.checksum import NO_TILES
 from app.package.connection import connect, in_our_words, write_transaction
 from app.package.geopackage import APPLICATION_ID, USER_VERSION, create_tables
-from app.package.ledger import LedgerRow, checksum_of, create_ledger, insert_row, read_row
+from app.package.ledger import LedgerRow, create_ledger, insert_row, read_row
 from app.package.ownership import check_owner, create_owner
 
 SHARD_SUFFIX: Final = ".gpkg.part"
@@ -70,7 +69,7 @@ class Shard:
         """
         if OWNER_NAME.fullmatch(owner) is None:
             raise ValueError(f"{owner!r} cannot name the owner of a shard")
-        path = folder / f"shard-{owner}-{uuid4().hex[:8]}{SHARD_SUFFIX}"
+        path = new_shard_path(folder, owner)
         temporary = path.with_suffix(".new")
         with in_our_words(path):
             _make_folder(folder)
@@ -189,10 +188,15 @@ class RangeRows:
             zooms=tuple(zooms),
             missing=tuple(missing),
             skipped=tuple(skipped),
+            tiles_checksum=tiles_checksum,
         )
-        row = replace(row, checksum=checksum_of(row, tiles_checksum))
         insert_row(self._shard._connection, row)  # noqa: SLF001 - the transaction is part of the shard
         return row.zooms
+
+
+def new_shard_path(folder: Path, owner: str) -> Path:
+    """A name that no other shard has."""
+    return folder / f"shard-{owner}-{uuid4().hex[:8]}{SHARD_SUFFIX}"
 
 
 def _make_folder(folder: Path) -> None:

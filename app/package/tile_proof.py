@@ -6,14 +6,15 @@ the package will: by the index on their places, and by it to the images.
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from app.package.checksum import RangeChecksum
-from app.package.connection import connect, in_our_words, write_transaction
-from app.package.failures import ShardDamaged
+from app.package.connection import connect, connect_read_only, in_our_words, write_transaction
+from app.package.failures import RangesDamaged, ShardDamaged
 from app.package.geopackage import APPLICATION_ID, USER_VERSION, create_tables
 from app.package.ledger import LedgerRow, checksum_of, create_ledger, delete_row, read_rows
 from app.package.ownership import OWNER_TABLE, check_owner, create_owner
@@ -37,19 +38,48 @@ _FIXED_CONTENT: Final = (
 BEAT_ROWS: Final = 16_384
 
 
+@dataclass(frozen=True, slots=True)
+class RangeTiles:
+    """Where the tiles of one range lie in a shard, and their checksum.
+
+    Attributes:
+        range_number: Position among the export's ranges, from 0.
+        first_id: Row id of its first tile.
+        last_id: Row id of its last tile; before `first_id` when the range holds no tile.
+        checksum: Of the tiles as they were read.
+    """
+
+    range_number: int
+    first_id: int
+    last_id: int
+    checksum: int
+
+    @classmethod
+    def of(cls, row: LedgerRow) -> Self:
+        """What a ledger's row says of them."""
+        return cls(row.range_number, row.first_id, row.last_id, row.tiles_checksum)
+
+
 def drop_damaged_ranges(
-    path: Path, *, owner: str, table: str, beat: Callable[[], None]
-) -> frozenset[int]:
-    """Read every tile of a shard of ours; forget the ranges whose tiles do not match.
+    path: Path, *, owner: str, table: str, beat: Callable[[], None], read_tiles: bool
+) -> tuple[LedgerRow, ...]:
+    """Forget the ranges of a shard of ours that are not what was read from the source.
 
     A range is forgotten with its tiles, in one transaction, so only it is written again. Doing
     this twice changes nothing.
+
+    Args:
+        path: The shard.
+        owner: This process, unique per start.
+        table: Of the tiles.
+        beat: Called often while the work goes on; it must return at once.
+        read_tiles: Look at every tile too, not only at tables and ledger.
 
     Returns:
         The ranges that are left.
 
     Raises:
-        ShardDamaged: The damage is not to the tiles of a range: nothing of the file is trusted.
+        ShardDamaged: The damage is not to one range: nothing of the file is trusted.
         NotOwner: Another assembler has taken the shard.
         ShardLost: The shard is gone or locked.
         StorageFull: The disk is full.
@@ -59,26 +89,49 @@ def drop_damaged_ranges(
         connection = connect(path)
         try:
             _check_schema(connection, table)
-            rows = list(read_rows(connection))
+            rows = tuple(read_rows(connection))
             _check_ids(connection, rows, table)
-            found = _checksums(connection, table, beat)
-            damaged = [
-                row
-                for row in rows
-                if checksum_of(row, found.pop(row.range_number, RangeChecksum()).value())
-                != row.checksum
-            ]
+            damaged = {row.range_number for row in rows if checksum_of(row) != row.row_checksum}
+            if read_tiles:
+                tiles = [RangeTiles.of(row) for row in rows]
+                damaged |= _changed_ranges(connection, tiles, table, beat)
             if damaged:
                 with write_transaction(connection):
                     check_owner(connection, owner)
-                    for row in damaged:
-                        _forget(connection, row, table)
+                    for row in rows:
+                        if row.range_number in damaged:
+                            forget_range(connection, row, table)
         finally:
             connection.close()
-    return frozenset(row.range_number for row in rows if row not in damaged)
+    return tuple(row for row in rows if row.range_number not in damaged)
 
 
-def _check_ids(connection: sqlite3.Connection, rows: list[LedgerRow], table: str) -> None:
+def prove_sealed(path: Path, ranges: Sequence[RangeTiles], table: str) -> None:
+    """Read every tile of a sealed shard; it is changed by nobody, and not locked.
+
+    Raises:
+        RangesDamaged: Tiles of these ranges are not what was read.
+        ShardDamaged: The file is no whole database.
+        StorageUnavailable: The disk answers with an error.
+    """
+    with in_our_words(path):
+        connection = connect_read_only(path)
+        try:
+            damaged = _changed_ranges(connection, ranges, table, lambda: None)
+        finally:
+            connection.close()
+    if damaged:
+        raise RangesDamaged(frozenset(damaged))
+
+
+def forget_range(connection: sqlite3.Connection, row: LedgerRow, table: str) -> None:
+    """Remove a range's row and tiles; call it within a transaction."""
+    ids = (row.first_id, row.last_id)
+    connection.execute(f'DELETE FROM "{table}" WHERE id BETWEEN ? AND ?', ids)  # noqa: S608 - checked by create_tables
+    delete_row(connection, row.range_number)
+
+
+def _check_ids(connection: sqlite3.Connection, rows: Sequence[LedgerRow], table: str) -> None:
     """The ids of the ranges must be apart, and be those of all tiles."""
     end = 0
     for row in sorted(rows, key=lambda row: (row.first_id, row.last_id)):
@@ -92,29 +145,32 @@ def _check_ids(connection: sqlite3.Connection, rows: list[LedgerRow], table: str
         raise ShardDamaged(f"{stored} tiles are stored, the ledger tells of another number")
 
 
-def _checksums(
-    connection: sqlite3.Connection, table: str, beat: Callable[[], None]
-) -> dict[int, RangeChecksum]:
-    """The checksum of each range's tiles as they are found by their places."""
-    spans = {
-        first_id: (last_id, number)
-        for number, first_id, last_id in connection.execute(
-            "SELECT range_number, first_id, last_id FROM _range_ledger WHERE first_id <= last_id"
-        )
-    }
+def _changed_ranges(
+    connection: sqlite3.Connection,
+    ranges: Sequence[RangeTiles],
+    table: str,
+    beat: Callable[[], None],
+) -> set[int]:
+    """The ranges whose tiles, as they are found by their places, have another checksum."""
+    by_first_id = {tiles.first_id: tiles for tiles in ranges if tiles.first_id <= tiles.last_id}
     found: dict[int, RangeChecksum] = {}
     first, last, checksum = 1, 0, RangeChecksum()
     for count, (tile_id, zoom, col, row, image) in enumerate(_tiles(connection, table)):
         if not first <= tile_id <= last:
             # Tiles of a range are neighbours by place and by id: a range begins here, or the
             # index leads astray, and the tile counts for no range.
-            first = tile_id
-            last, number = spans.pop(tile_id, (0, -1))
-            checksum = found.setdefault(number, RangeChecksum())
+            first, last, checksum = tile_id, 0, RangeChecksum()
+            if (begun := by_first_id.pop(tile_id, None)) is not None:
+                last = begun.last_id
+                found[begun.range_number] = checksum
         checksum.add(zoom, col, row, image)
         if count % BEAT_ROWS == 0:
             beat()
-    return found
+    return {
+        tiles.range_number
+        for tiles in ranges
+        if found.get(tiles.range_number, RangeChecksum()).value() != tiles.checksum
+    }
 
 
 def _tiles(connection: sqlite3.Connection, table: str) -> Iterator[tuple[Any, ...]]:
@@ -125,12 +181,6 @@ def _tiles(connection: sqlite3.Connection, table: str) -> Iterator[tuple[Any, ..
     )
     while rows := cursor.fetchmany(ROWS_PER_FETCH):
         yield from rows
-
-
-def _forget(connection: sqlite3.Connection, row: LedgerRow, table: str) -> None:
-    ids = (row.first_id, row.last_id)
-    connection.execute(f'DELETE FROM "{table}" WHERE id BETWEEN ? AND ?', ids)  # noqa: S608 - as above
-    delete_row(connection, row.range_number)
 
 
 def _check_schema(connection: sqlite3.Connection, table: str) -> None:

@@ -11,6 +11,7 @@ from app.domain.package_facts import TileColumnRun, ZoomCounts
 from app.package.durable_file import write_durably
 from app.package.ledger import LedgerRow
 from app.package.ownership import boot_id
+from app.package.tile_proof import RangeTiles
 
 MAX_LISTED_RUNS: Final = 10_000
 """Runs of missing or skipped tiles that a metadata file lists, at most, some 600 kB; the counts
@@ -79,16 +80,23 @@ class SealedFacts:
         finished_at_ms: When the ledger was dropped, ms since 1970 UTC.
         boot_id: The run of the kernel that dropped it.
         totals: What the ledger added up to.
+        unproven: Ranges whose tiles are to be read back before anyone is told of the package.
     """
 
     finished_at_ms: int
     boot_id: str
     totals: Totals
+    unproven: tuple[RangeTiles, ...]
 
     @classmethod
-    def now(cls, totals: Totals, now_ms: int) -> Self:
+    def now(cls, totals: Totals, now_ms: int, unproven: Iterable[LedgerRow]) -> Self:
         """The facts of a shard that is sealed at this moment."""
-        return cls(finished_at_ms=now_ms, boot_id=boot_id(), totals=totals)
+        return cls(
+            finished_at_ms=now_ms,
+            boot_id=boot_id(),
+            totals=totals,
+            unproven=tuple(map(RangeTiles.of, unproven)),
+        )
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
@@ -108,6 +116,7 @@ class SealedFacts:
                     skipped=_tile_list(totals["skipped"]),
                     has_webp=totals["has_webp"],
                 ),
+                unproven=tuple(RangeTiles(**tiles) for tiles in fields["unproven"]),
             )
         except (FileNotFoundError, KeyError, TypeError, ValueError):
             return None

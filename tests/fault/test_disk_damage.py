@@ -269,3 +269,41 @@ def test_a_package_whose_metadata_was_removed_gets_metadata_of_its_own_bytes(exp
     export.write(3, 4)
     export.write(0, 1, 2)
     assert finish(export) == []
+
+
+def test_a_shard_that_a_killed_assembler_sealed_and_did_not_prove_is_proven_by_the_next(
+    export, monkeypatch
+):
+    export.write_all()
+    monkeypatch.setattr("app.package.assemble.publish", lambda *_, **__: None)
+    export.assemble()
+    monkeypatch.undo()
+    (sealed,) = shard_paths(export.folder)
+    flip(sealed, place_of(export, sealed, 3))
+    assert finish(export) == [((0, 4),)]
+
+
+def test_an_assembler_killed_while_it_takes_a_sealing_back_costs_no_more_than_the_shard(
+    export, monkeypatch
+):
+    export.write_all()
+    (shard,) = shard_paths(export.folder)
+    flip(shard, place_of(export, shard, 3))
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("app.package.sealing.undescribe_tiles", killed)
+    with pytest.raises(KeyboardInterrupt):
+        export.assemble()
+    monkeypatch.undo()
+    assert finish(export) == [((0, 4),)]
+
+
+def test_a_damaged_range_is_never_published_beside_its_metadata(export):
+    export.write_all()
+    (shard,) = shard_paths(export.folder)
+    flip(shard, place_of(export, shard, 3))
+    assert export.assemble() == MissingRanges(((3, 3),))
+    (reopened,) = shard_paths(export.folder)
+    assert export.files == [reopened.name]
