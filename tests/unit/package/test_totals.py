@@ -3,6 +3,7 @@ import pytest
 
 from app.domain.package_facts import PackagePlan, TileColumnRun, ZoomCounts
 from app.package import totals as totals_module
+from app.package.checksum import RangeChecksum
 from app.package.ledger import LedgerRow, column_runs
 from app.package.metadata import Published, facts_of, iso_time, metadata_bytes
 from app.package.totals import SealedFacts, TileList, Totals, add_up
@@ -29,7 +30,7 @@ FOOTPRINT = {
 
 
 def row(number: int, *zooms: ZoomCounts, missing=(), webp: bool = False) -> LedgerRow:
-    return LedgerRow(number, 1, 0, webp, zooms, tuple(missing), ())
+    return LedgerRow(number, 1, 0, webp, zooms, tuple(missing), (), number + 1)
 
 
 def test_counts_of_a_zoom_that_several_ranges_share_add_up():
@@ -79,7 +80,7 @@ def test_sealed_facts_survive_their_file(tmp_path):
         skipped=TileList((TileColumnRun(5, 9, 1, 1),), 4),
         has_webp=True,
     )
-    facts = SealedFacts.now(totals, 77)
+    facts = SealedFacts.now(totals, 77, [row(0, ZoomCounts(5, 9, 9, 0, 0, 60)), row(1)])
     facts.write(tmp_path / "facts", owner="w1")
     assert SealedFacts.read(tmp_path / "facts") == facts
     assert [path.name for path in tmp_path.iterdir()] == ["facts"]
@@ -107,3 +108,35 @@ def test_times_have_milliseconds_and_a_z(at_ms):
     text = iso_time(at_ms)
     assert len(text) == len("2026-11-23T03:26:33.000Z")
     assert text.endswith("Z")
+
+
+def test_a_checksum_does_not_depend_on_how_often_it_was_asked_or_folded():
+    tiles = [(7, col, row, b"%d/%d" % (col, row)) for col in range(50) for row in range(100)]
+    at_once, in_parts = RangeChecksum(), RangeChecksum()
+    for tile in tiles:
+        at_once.add(*tile)
+    for number, tile in enumerate(tiles):
+        in_parts.add(*tile)
+        if number % 7 == 0:
+            in_parts.value()
+    assert at_once.value() == in_parts.value()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        [(7, 0, 0, b"ab"), (7, 0, 1, b"c")],
+        [(7, 0, 1, b"a"), (7, 0, 0, b"bc")],
+        [(7, 0, 0, b"a"), (7, 0, 2, b"bc")],
+        [(7, 0, 0, b"bc"), (7, 0, 1, b"a")],
+        [(7, 0, 0, b"a")],
+        [],
+    ],
+)
+def test_a_checksum_tells_places_lengths_and_order(changed):
+    first, second = RangeChecksum(), RangeChecksum()
+    for tile in [(7, 0, 0, b"a"), (7, 0, 1, b"bc")]:
+        first.add(*tile)
+    for tile in changed:
+        second.add(*tile)
+    assert first.value() != second.value()
