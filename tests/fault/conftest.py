@@ -178,6 +178,8 @@ def mounted(path: Path, size: str) -> Iterator[Disk]:
     finally:
         # Lazily: a process that is ending may still look at it.
         subprocess.run(["umount", "-l", str(path)], check=True)
+        with suppress(OSError):
+            path.rmdir()
 
 
 @pytest.fixture
