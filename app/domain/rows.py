@@ -145,6 +145,7 @@ class ProgressRow:
     facts: Annotated[PackageFacts | None, Doc("The finished package.")] = None
     reason: Annotated[str | None, Doc("Why it failed.")] = None
     may_continue: Annotated[bool, Doc("It failed, and its ranges may be taken over.")] = False
+    missing_rounds: Annotated[int, Doc("How often ledgers lacked what was reported, count.")] = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,9 @@ LEASE_MS = 120_000
 BEAT_LEASE_MS = 30_000
 """How long an assembly that has beaten may be silent, ms: it beats every 5 s."""
 
+MAX_MISSING_ROUNDS = 10
+"""A disk that loses what was written so often is broken: the export fails with that reason."""
+
 MAX_ADOPTIONS = 3
 """Shards that cannot be taken over in so many tries are left, and all ranges are written."""
 
@@ -202,12 +205,17 @@ def range_unreadable(row: ProgressRow, record: RangeUnreadable, order: Order) ->
 
 
 def ranges_missing(row: ProgressRow, record: RangesMissing, order: Order) -> Decision:
-    """Believe the ledgers: plan the ranges that they lack again."""
+    """Believe the ledgers: plan the ranges that they lack again, unless that never ends.
+
+    A replay plans them once more, which costs a range and counts a round.
+    """
     if row.phase not in (WRITING, ASSEMBLING):
         return NOTHING
+    if row.missing_rounds >= MAX_MISSING_ROUNDS:
+        return fail(row, f"written ranges were lost {row.missing_rounds} times in a row", order)
     for span in record.spans:
         row = with_missing(row, span.first, span.last)
-    row = replace(row, phase=WRITING, task_until_ms=0)
+    row = replace(row, phase=WRITING, task_until_ms=0, missing_rounds=row.missing_rounds + 1)
     planned = Planned(row)
     fill_window(planned, order)
     return planned.decision(order)

@@ -256,3 +256,9 @@ def test_missing_ranges_become_undone_and_nothing_else(done, a, b):
     left = {n for n in done if not first <= n <= last}
     assert {n for n in range(61) if is_done(row, n)} == left
     assert missing_below(row, 61) == [n for n in range(row.base, 61) if n not in left]
+
+
+def test_an_export_whose_ranges_are_lost_again_and_again_fails_with_that_reason(big):
+    for _ in range(11):
+        news(big, RangesMissing, (RangeSpan(0, 0),))
+    assert "lost 10 times in a row" in big.results["r1"].error_reason
