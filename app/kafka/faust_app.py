@@ -20,12 +20,12 @@ import structlog
 from app.kafka import faust_patches, fetch_backoff, group_errors, group_fence, progress_watch
 from app.kafka.edge import EXIT_BUG
 from app.kafka.stable_assignor import StableTableAssignor, StableTaskAssignor
-from app.kafka.topics import MAX_REQUEST_BYTES
+from app.kafka.topics import MAX_REQUEST_BYTES, TABLE_APP, TASK_APP
 
 log = structlog.get_logger(__name__)
 
-COORDINATOR = "coordinator"
-WORKER = "worker"
+COORDINATOR = TABLE_APP
+WORKER = TASK_APP
 
 _STATIC_SESSION_S = 30.0
 _DYNAMIC_SESSION_S = 10.0

@@ -29,6 +29,8 @@ MAX_REQUEST_BYTES = MAX_MESSAGE_BYTES + DEAD_LETTER_HEADER_BYTES
 
 # Faust names a changelog {app id}-{table}-changelog; this is the app with the tables.
 TABLE_APP = "coordinator"
+# The other app, and the consumer group of the inboxes without tables.
+TASK_APP = "worker"
 
 CleanupPolicy = Literal["delete", "compact"]
 
