@@ -25,45 +25,55 @@ TOMBSTONE_MEMORY_MS = 60 * 60 * 1000
 
 
 class RowVersion(NamedTuple):
-    """When a row was written; of two rows of one key the higher version is the newer.
+    """When and by whom a row was written; of two rows of one key the higher rank is the newer.
 
-    The time comes first because a broker that loses its tail gives offsets again.
+    The term comes first because the clock of a process that was frozen may be ahead of that of
+    its successor; the time comes before the offset because a broker that loses its tail gives
+    offsets again.
 
     Attributes:
         now_ms: Clock of the owner, ms since 1970 UTC, never going back within a partition.
         offset: Inbox offset of the record that wrote the row.
+        term: Counts the owners of the partition: one more than any found in its rows.
 
-    >>> RowVersion.from_headers(RowVersion(1700000000000, 7).headers())
-    RowVersion(now_ms=1700000000000, offset=7)
+    >>> RowVersion.from_headers(RowVersion(1700000000000, 7, 3).headers())
+    RowVersion(now_ms=1700000000000, offset=7, term=3)
     """
 
     now_ms: int
     offset: int
+    term: int = 0
+
+    @property
+    def rank(self) -> tuple[int, int, int]:
+        """What decides between two versions."""
+        return (self.term, self.now_ms, self.offset)
 
     def headers(self) -> list[tuple[str, bytes]]:
         """Write the version as the header of a changelog record."""
-        return [(VERSION_HEADER, b"%d-%d" % self)]
+        return [(VERSION_HEADER, b"%d-%d-%d" % self)]
 
     @classmethod
     def from_headers(cls, headers: Iterable[tuple[str, bytes]] | None) -> Self:
         """Read the version of a changelog record; one without a readable header is the oldest."""
         for name, value in headers or ():
             if name == VERSION_HEADER:
-                now_ms, _, offset = value.partition(b"-")
-                if now_ms.isdigit() and offset.isdigit():
-                    return cls(int(now_ms), int(offset))
+                parts = value.split(b"-")
+                if len(parts) in (2, 3) and all(part.isdigit() for part in parts):
+                    return cls(*map(int, parts))
         return cls(-1, -1)
 
 
 class PartitionRows:
     """Rows of one partition, each with its version; tombstones leave their version behind."""
 
-    __slots__ = ("_versions", "newest_ms", "next_offset", "rows")
+    __slots__ = ("_versions", "newest_ms", "newest_term", "next_offset", "rows")
 
     def __init__(self) -> None:
         """Start empty."""
         self.rows: dict[bytes, bytes] = {}
         self.newest_ms = 0
+        self.newest_term = 0
         self.next_offset = 0
         self._versions: dict[bytes, RowVersion] = {}
 
@@ -73,9 +83,10 @@ class PartitionRows:
         Returns:
             Whether it was taken.
         """
-        if version < self._versions.get(key, version):
+        if version.rank < self._versions.get(key, version).rank:
             return False
         self._versions[key] = version
+        self.newest_term = max(self.newest_term, version.term)
         self.newest_ms = max(self.newest_ms, version.now_ms)
         if value is None:
             self.rows.pop(key, None)
@@ -152,6 +163,11 @@ class OwnedTable(faust.Table):  # type: ignore[misc]  # Faust has no types that 
         """Tell the highest time in the versions of a partition, ms since 1970 UTC; 0: none."""
         owned = self._owned.get(partition)
         return owned.newest_ms if owned else 0
+
+    def newest_term(self, partition: int) -> int:
+        """Tell the highest term in the versions of a partition; 0: none."""
+        owned = self._owned.get(partition)
+        return owned.newest_term if owned else 0
 
     def owned_partitions(self) -> frozenset[int]:
         """List the partitions whose rows this process holds."""

@@ -56,6 +56,7 @@ class Owner(Protocol):
 class _OwnedPartition:
     owner: Owner
     now_ms: int
+    term: int
     tick_sent_at_ms: int | None = None
 
 
@@ -95,17 +96,18 @@ class OwnerAgent:
     def _build(self, partition: int) -> _OwnedPartition:
         owner = self.make_owner(partition)
         decode = self.edge.codec.decode
-        newest_ms = 0
+        newest_ms = newest_term = 0
         rows_count = 0
         for name, table in self.tables.items():
             newest_ms = max(newest_ms, table.newest_ms(partition))
+            newest_term = max(newest_term, table.newest_term(partition))
             for key, value in table.rows(partition).items():
                 owner.load(name, key.decode(), decode(value))
                 rows_count += 1
         log.info(
             "owner_built", inbox=self.handling.inbox, partition=partition, rows_count=rows_count
         )
-        return _OwnedPartition(owner, newest_ms)
+        return _OwnedPartition(owner, newest_ms, newest_term + 1)
 
     async def drop_all(self, *_: Any, **__: Any) -> None:
         """Forget every Owner: a rebalance has begun, and all handlers have ended."""
@@ -140,7 +142,7 @@ class OwnerAgent:
         self, owned: _OwnedPartition, stores: Sequence[Store], position: InboxPosition
     ) -> None:
         owned.now_ms = max(owned.now_ms, self.edge.now_ms())
-        version = RowVersion(owned.now_ms, position.offset)
+        version = RowVersion(owned.now_ms, position.offset, owned.term)
         encode = self.edge.codec.encode
         under_way: list[asyncio.Future[Any]] = []
         try:

@@ -103,6 +103,7 @@ class OwnedPartition:
         changelog = world.broker.changelogs[place]
         self.table: PartitionRows = kept.table if kept is not None else changelog.recovered()
         self.version_ms = self.table.newest_ms
+        self.term = self.table.newest_term + 1
         self.owner: Any = self._make_owner()
         for (table, key), row in reversed(list(self.table.rows.items())):
             self.owner.load(table, key, row)
@@ -186,7 +187,7 @@ class OwnedPartition:
                     self.process.die()
                     return
                 self.version_ms = max(self.version_ms, self.process.now_ms)
-                self._version = RowVersion(self.version_ms, self.position)
+                self._version = RowVersion(self.version_ms, self.position, self.term)
             else:
                 self._step(kind, what, record)
                 if kind in (CONFIRM, ACK):

@@ -44,3 +44,14 @@ def test_tombstones_are_forgotten_in_time_and_rows_never() -> None:
     rows.forget_tombstones()
     assert not rows.put(b"old", b"zombie", RowVersion(5, 1))
     assert rows.put(b"dead", b"y", RowVersion(5, 1))
+
+
+def test_an_earlier_owner_loses_although_its_clock_is_ahead() -> None:
+    rows = PartitionRows()
+    rows.put(b"k", b"successor", RowVersion(1000, 7, term=2))
+    assert not rows.put(b"k", b"zombie", RowVersion(1300, 6, term=1))
+    assert rows.newest_term == 2
+
+
+def test_versions_of_the_release_before_have_no_term() -> None:
+    assert RowVersion.from_headers([("row-version", b"5-6")]) == RowVersion(5, 6, 0)
