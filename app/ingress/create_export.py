@@ -35,7 +35,6 @@ class ExportDesk:
         limits: How much one request may ask for.
         verdict_wait_s: How long an answer waits for the registrar, seconds.
         now_ms: The clock, ms since 1970 UTC.
-        check_backlog: Raises TemporaryFailure when a request would wait for nobody.
     """
 
     catalogue: Catalogue
@@ -44,7 +43,6 @@ class ExportDesk:
     limits: RequestLimits
     verdict_wait_s: float
     now_ms: Callable[[], int]
-    check_backlog: Callable[[], None] = lambda: None
 
     async def create(self, body: bytes, request_id: str) -> Answer:
         """Take one request in.
@@ -65,7 +63,6 @@ class ExportDesk:
         if layer is None:
             raise UnknownLayer(f"dbId is {asked.layer_id}; the catalogue has no such layer")
         judgement = await asyncio.to_thread(judge, asked, layer, self.limits)
-        self.check_backlog()
         await self.accepted.accept(asked)
         return await self._answer(asked, judgement)
 

@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Final
 
 import structlog
@@ -14,15 +13,13 @@ from app.catalogue.port import Catalogue, SharedLookups
 from app.domain.judgement import RequestLimits
 from app.ingress.accepted_requests import AcceptedRequests
 from app.ingress.access_log import AccessLogger
-from app.ingress.backlog_watch import BacklogWatch
 from app.ingress.broker import KafkaReadiness, KafkaRequests, read_into, watch_broker
 from app.ingress.create_export import ExportDesk
 from app.ingress.ports import PackageFiles
 from app.ingress.view import IngressView
 from app.ingress.web_app import IngressParts, build_web_app
-from app.kafka.backlog import oldest_unread_at_ms
 from app.kafka.codec import Codec
-from app.kafka.topics import EXPORT_REQUESTS, OLDEST_HANDLED_MS, TASK_APP, Topics
+from app.kafka.topics import Topics
 from app.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -85,11 +82,6 @@ async def serving(
     reader = read_into(view, bootstrap, topics, codec)
     requests = KafkaRequests(bootstrap, codec, topics)
     accepted = AcceptedRequests(requests, view)
-    backlog = BacklogWatch(
-        partial(oldest_unread_at_ms, bootstrap, topics, EXPORT_REQUESTS, TASK_APP),
-        OLDEST_HANDLED_MS,
-        _now_ms,
-    )
     desk = ExportDesk(
         catalogue=catalogue,
         accepted=accepted,
@@ -97,7 +89,6 @@ async def serving(
         limits=RequestLimits(max_vertices=settings.max_vertices, max_tiles=settings.max_tiles),
         verdict_wait_s=settings.verdict_wait_s,
         now_ms=_now_ms,
-        check_backlog=backlog.check,
     )
     parts = IngressParts(
         desk=desk,
@@ -110,7 +101,6 @@ async def serving(
     background = [
         asyncio.create_task(reader.run(), name="view"),
         asyncio.create_task(accepted.repeat_forever(), name="accepted requests"),
-        asyncio.create_task(backlog.run(), name="backlog watch"),
         asyncio.create_task(watch_broker(reader, accepted.broker_came_back), name="broker watch"),
     ]
     try:

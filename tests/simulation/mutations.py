@@ -409,7 +409,6 @@ MUTATIONS = (
     Mutation(
         "a range is reported although it failed", stage=Stage(work=ReportsBeforeCommit), seed=6
     ),
-    Mutation("the owner row is not checked", _disk(checks_owner=False), seed=6655),
     Mutation("the owner is checked without a lock", _disk(locks=False), seed=813),
     Mutation("ranges are counted, not marked", _news(RangeWritten, _counts), seed=111),
     Mutation("duplicates breed", _news(RangeWritten, _resends_always), seed=111),
