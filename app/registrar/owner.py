@@ -54,13 +54,7 @@ class Registrar:
     def load(self, table: str, key: str, row: Any) -> None:
         """Take over a recovered row; the newest time in the rows is where time goes on."""
         self.state.put(table, key, row)
-        for name in (
-            "settled_at_ms",
-            "beat_at_ms",
-            "accepted_at_ms",
-            "queued_at_ms",
-            "finished_at_ms",
-        ):
+        for name in ("settled_at_ms", "beat_at_ms", "accepted_at_ms", "queued_at_ms"):
             self.now_ms = max(self.now_ms, getattr(row, name, 0))
 
     def decide(self, record: Any, position: InboxPosition) -> Decision:
