@@ -93,6 +93,9 @@ class ExportCommanded:
     argument: Annotated[
         str | None, Doc("What the command needs: an expiry in ms since 1970 UTC, or an address.")
     ] = None
+    by_administrator: Annotated[
+        bool, Doc("The client may command the requests of others; trusted as the settings say.")
+    ] = False
 
 
 @dataclass(frozen=True, slots=True)

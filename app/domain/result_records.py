@@ -73,6 +73,7 @@ class RedeliveryAsked:
     request_id: RequestId
     at_ms: AtMs
     url: Annotated[str, Doc("Webhook address, http or https.")]
+    again: Annotated[bool, Doc("Call it though it was called before.")] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +137,16 @@ class RequestProgress:
     reason: Annotated[str | None, Doc("Why it was refused.")]
     export_id: Annotated[str | None, Doc("The export that it belongs to; null when refused.")]
     repeats: Annotated[str | None, Doc("The earlier request that answers for this one.")]
+    description: Annotated[str | None, Doc("Free text of the caller.")] = None
+    priority: Annotated[int, Doc("0 to 999999999; larger is more urgent.")] = 1000
+    on_error: Annotated[str, Doc("fail or skip: what an unreadable tile does.")] = "fail"
+    min_zoom: Annotated[int, Doc("Coarsest zoom wanted.")] = 0
+    max_zoom: Annotated[int, Doc("Finest zoom wanted.")] = 0
+    callback_urls: Annotated[tuple[str, ...], Doc("Webhook addresses.")] = ()
+    retry_of: Annotated[str | None, Doc("The failed request that this one tries again.")] = None
+    deleted: Annotated[bool, Doc("Its caller wants the package no more: it is not offered.")] = (
+        False
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,3 +180,14 @@ class ExportProgress:
     reason: Annotated[str | None, Doc("Why it failed.")]
     changes: Annotated[tuple[ProgressChange, ...], Doc("The last 20 changes, oldest first.")]
     learned: Annotated[tuple[ZoomCounts, ...], Doc("Counts by zoom of the finished package.")]
+    client: Annotated[str, Doc("Whose turn it takes: the client of its first request.")] = ""
+    queued_at_ms: Annotated[int, Doc("When it began to wait, ms since 1970 UTC.")] = 0
+    started_at_ms: Annotated[
+        int, Doc("When the attempt started, ms since 1970 UTC; 0: not yet.")
+    ] = 0
+    finished_at_ms: Annotated[int, Doc("When it ended, ms since 1970 UTC; 0: not yet.")] = 0
+    phase: Annotated[str, Doc("What runs now: writing or assembling; empty: nothing.")] = ""
+    min_zoom: Annotated[int, Doc("Coarsest zoom of the export.")] = 0
+    max_zoom: Annotated[int, Doc("Finest zoom of the export.")] = 0
+    package_name: Annotated[str, Doc("File name of the finished package; empty: none.")] = ""
+    file_bytes: Annotated[int, Doc("Size of the finished package, bytes; 0: none.")] = 0

@@ -36,6 +36,10 @@ class RequestRow:
         int, Doc("When RequestSettled was last sent, ms since 1970 UTC; 0: never.")
     ] = 0
     aborted: Annotated[bool, Doc("Its caller has cancelled it.")] = False
+    deleted: Annotated[bool, Doc("Its caller wants the package no more: it is not offered.")] = (
+        False
+    )
+    retry_of: Annotated[str | None, Doc("The failed request that this one tries again.")] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,11 @@ class BodyRow:
     bbox_json: Annotated[str | None, Doc("The area as the caller sent it, JSON text.")]
     target_resolution_deg: Annotated[float | None, Doc("As asked, degrees per pixel.")]
     callback_urls: Annotated[tuple[str, ...], Doc("Webhook addresses.")]
+    description: Annotated[str | None, Doc("Free text of the caller.")] = None
+    priority: Annotated[int, Doc("0 to 999999999; larger is more urgent.")] = 1000
+    on_error: Annotated[str, Doc("fail or skip: what an unreadable tile does.")] = "fail"
+    min_zoom: Annotated[int, Doc("Coarsest zoom wanted.")] = 0
+    max_zoom: Annotated[int, Doc("Finest zoom wanted.")] = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +94,14 @@ class ExportRow:
         False
     )
     continues: Annotated[str | None, Doc("The failed attempt that this one goes on with.")] = None
+    client: Annotated[str, Doc("Whose turn it takes: the client of its first request.")] = ""
+    pinned: Annotated[bool, Doc("Kept beyond its expiry.")] = False
+    warned_of_ms: Annotated[
+        int, Doc("The expiry that its requests were warned of, ms since 1970 UTC; 0: none.")
+    ] = 0
+    phase: Annotated[str, Doc("What runs now: writing or assembling; empty: nothing.")] = ""
+    min_zoom: Annotated[int, Doc("Coarsest zoom of the export.")] = 0
+    max_zoom: Annotated[int, Doc("Finest zoom of the export.")] = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +166,15 @@ class ProgressRow:
 
 
 @dataclass(frozen=True, slots=True)
+class DeliveryTrial:
+    """One call of a webhook, and what came of it."""
+
+    at_ms: Annotated[int, Doc("When the answer came or was given up, ms since 1970 UTC.")]
+    http_status: Annotated[int, Doc("Answer of the receiver; 0: none.")]
+    error: Annotated[str | None, Doc("Why there was no answer.")]
+
+
+@dataclass(frozen=True, slots=True)
 class DeliveryRow:
     """Table `deliveries`: one webhook of one request; its key is the delivery id."""
 
@@ -160,6 +186,14 @@ class DeliveryRow:
     next_at_ms: Annotated[int, Doc("When the next try is due, ms since 1970 UTC.")] = 0
     http_status: Annotated[int, Doc("Last answer of the receiver; 0: none.")] = 0
     error: Annotated[str | None, Doc("Why the last try had no answer.")] = None
+    event: Annotated[str, Doc("completed, failed or expiring.")] = "completed"
+    history: Annotated[tuple[DeliveryTrial, ...], Doc("The last 20 calls, oldest first.")] = ()
+    expires_at_ms: Annotated[
+        int, Doc("Expiry that an expiring event tells, ms since 1970 UTC; 0: another event.")
+    ] = 0
+    asked_again_at_ms: Annotated[
+        int, Doc("When somebody last asked to call it again, ms since 1970 UTC; 0: nobody.")
+    ] = 0
 
 
 PlanRow = ExportStarted
