@@ -14,6 +14,7 @@ from app.domain.records import ExportFinished, TilesTold
 from app.domain.result import result_body
 from app.kafka.codec import Codec
 from app.kafka.topics import EXPORT_FINISHED
+from tests.fault.storm import command
 from tests.fault.storm.checks import Checks, Findings, SourceTiles, leftovers, tiles_of_wish
 from tests.fault.storm.load import Asked, Wish
 from tests.fault.storm.receiver import Receiver
@@ -158,3 +159,14 @@ def test_files_beside_the_packages_are_leftovers(storm: Storm) -> None:
     shard = storm.path.with_name("shard-worker-1-00.gpkg.part")
     shard.touch()
     assert leftovers(storm.exports) == [shard]
+
+
+def test_a_storm_does_not_begin_in_a_folder_that_is_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "data").mkdir()
+
+    with pytest.raises(SystemExit):
+        command.main(["--dir", str(tmp_path)])
+
+    assert f"--dir is {tmp_path}; it must be empty" in capsys.readouterr().err

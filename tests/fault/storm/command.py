@@ -69,6 +69,9 @@ def main(words: Sequence[str] | None = None) -> int:
         plan_faults(plan)
     except TooDense as error:
         _parser().error(str(error))
+    if options.dir is not None and options.dir.is_dir() and any(options.dir.iterdir()):
+        # The same seed asks with the same ids: what an earlier storm left would answer for it.
+        _parser().error(f"--dir is {options.dir}; it must be empty or not exist")
     for name in [name for name in os.environ if name.startswith("EXPORT_")]:
         del os.environ[name]
     folder = options.dir or Path(tempfile.mkdtemp(prefix="storm-"))
