@@ -5,7 +5,15 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from app.completion.settle import GIVE_UP_MS, PENDING, ask_redelivery, forget_at_ms, settle, tried
+from app.completion.deliveries import (
+    GIVE_UP_MS,
+    PENDING,
+    ask_redelivery,
+    begun_at_ms,
+    tried,
+    warn,
+)
+from app.completion.settle import forget_at_ms, settle
 from app.domain.agenda import Agenda
 from app.domain.decision import NOTHING, Decision, Store
 from app.domain.inbox import InboxPosition
@@ -13,6 +21,7 @@ from app.domain.records import (
     DeliveryTried,
     ExportFinished,
     RedeliveryAsked,
+    RequestExpiring,
     RequestSettled,
     Tick,
 )
@@ -70,7 +79,7 @@ class Completion:
             if row.state == PENDING:
                 self.pending[key] = row
                 if row.request_id not in self.results:
-                    self.waiting.put(key, row.created_at_ms + GIVE_UP_MS)
+                    self.waiting.put(key, begun_at_ms(row) + GIVE_UP_MS)
         elif old is not None:
             self.delivered.get(old.request_id, set()).discard(key)
 
@@ -84,9 +93,11 @@ class Completion:
             case RequestSettled():
                 return settle(self.result_of, record)
             case DeliveryTried():
-                return tried(self._delivery_of, record)
+                return tried(self._delivery_of, self.result_of, record)
             case RedeliveryAsked():
-                return ask_redelivery(self._delivery_of, record)
+                return ask_redelivery(self._delivery_of, self.result_of, record)
+            case RequestExpiring():
+                return self._warn(record)
             case Tick():
                 return self._forget(record.at_ms)
             case _:
@@ -113,6 +124,14 @@ class Completion:
             Store("deliveries", key, None) for key in islice(self.waiting.up_to(now_ms), AT_ONCE)
         )
         return Decision(tuple(stores))
+
+    def _warn(self, record: RequestExpiring) -> Decision:
+        """Warn of an expiry, unless the result has been forgotten: then there is no body."""
+        if record.request_id not in self.results:
+            return NOTHING
+        keys = sorted(self.delivered.get(record.request_id, ()))
+        rows = (self._delivery_of(key) for key in keys)
+        return warn((row for row in rows if row is not None), record)
 
     def due(self, now_ms: int) -> Iterator[tuple[str, DeliveryRow]]:
         """Yield the deliveries whose next try is due and whose result stands."""

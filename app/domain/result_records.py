@@ -64,6 +64,9 @@ class DeliveryTried:
     trial: Annotated[int, Doc("Which try it was, from 1.")]
     http_status: Annotated[int, Doc("Answer of the receiver; 0: none.")]
     error: Annotated[str | None, Doc("Why there was no answer.")]
+    retry_at_ms: Annotated[
+        int, Doc("From when it may be called again, by Retry-After, ms since 1970 UTC; 0: unsaid.")
+    ] = 0
 
 
 @dataclass(frozen=True, slots=True)

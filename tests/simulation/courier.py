@@ -84,7 +84,7 @@ class Courier:
         if hit == "kill":
             return
         told_id = self._told_id(delivery_id, row)
-        status = world.witness.receive_webhook(told_id, row.url, row.request_id, result)
+        status = world.witness.receive_webhook(told_id, row, result)
         if hit == "freeze":
             self.process.held.append(lambda: self._report(delivery_id, row, status))
         else:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from unittest.mock import patch
 
+from app.completion import deliveries
 from app.completion import settle as settling
 from app.domain.decision import NOTHING, Decision, Store
 from app.domain.records import (
@@ -245,9 +246,9 @@ def _no_confirmation(result_of: Any, record: RequestSettled) -> Decision:
     return decision if decision.stores else NOTHING
 
 
-def _counts_trials(delivery_of: Any, record: Any) -> Decision:
+def _counts_trials(delivery_of: Any, result_of: Any, record: Any) -> Decision:
     """Gives a webhook up after its first failure."""
-    decision = settling.tried(delivery_of, record)
+    decision = deliveries.tried(delivery_of, result_of, record)
     return Decision(
         stores=tuple(
             replace(store, row=replace(store.row, state="given-up"))

@@ -4,7 +4,8 @@ from collections import Counter
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from app.completion.settle import DELIVERED, delivery_id, forget_at_ms
+from app.completion.deliveries import DELIVERED, EXPIRING, delivery_id, warning_id
+from app.completion.settle import forget_at_ms
 from app.domain.records import (
     ExportFinished,
     ExportProgress,
@@ -15,6 +16,7 @@ from app.domain.records import (
     RequestProgress,
     WriteRange,
 )
+from app.domain.rows import DeliveryRow
 from app.domain.topic_names import EXPORT_PLANS, EXPORT_REGISTRY, EXPORT_SETTLEMENTS
 from app.planning.state import attempt_order
 from app.registrar.owner import Registrar
@@ -225,13 +227,15 @@ class Witness:
             if offered and expiry_ms(result) + GRACE_MS - SKEW_MS > self.world.now_ms:
                 raise Violation(f"{attempt} is swept while {result.request_id} is offered it")
 
-    def receive_webhook(
-        self, told_id: str, url: str, request_id: str, result: ExportFinished
-    ) -> int:
+    def receive_webhook(self, told_id: str, row: DeliveryRow, result: ExportFinished) -> int:
         """A receiver is called; returns its answer, 0 for none."""
+        url, request_id = row.url, row.request_id
+        known_id = delivery_id(request_id, url)
+        if row.event == EXPIRING:
+            known_id = warning_id(request_id, url, row.expires_at_ms)
         if self.results.get(request_id) != result:
             raise Violation(f"{url} was told of {request_id} what is not its result")
-        if told_id != delivery_id(request_id, url):
+        if told_id != known_id:
             raise Violation(f"{url} was called for {request_id} under another id: {told_id}")
         world = self.world
         delivered_ms = self.delivered_at_ms.get(told_id)

@@ -8,8 +8,8 @@ import pytest
 from aiohttp import web
 
 from app.completion.courier import Courier
+from app.completion.deliveries import delivery_id, wait_ms
 from app.completion.owner import Completion
-from app.completion.settle import delivery_id, wait_ms
 from app.domain.inbox import InboxPosition
 from app.domain.records import DeliveryTried, RequestSettled
 from app.domain.result import result_body
