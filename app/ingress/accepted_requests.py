@@ -100,6 +100,11 @@ class AcceptedRequests:
         """Whether a request was accepted here and may not be in the view yet."""
         return request_id in self._open
 
+    def asked(self, request_id: str) -> ExportRequested | None:
+        """A request that was accepted here, as long as it is kept; None: none such."""
+        entry = self._open.get(request_id)
+        return None if entry is None else entry.asked
+
     def broker_came_back(self) -> None:
         """Publish everything again at the next turn: the broker may have lost its tail."""
         for entry in self._open.values():

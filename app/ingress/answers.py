@@ -7,20 +7,21 @@ from pydantic.alias_generators import to_camel
 
 from app.ingress.request_body import BBOX_SCHEMA, GOLDEN_BBOX
 
-_REQUEST_ID: Final = "3f0b8f0e-6a1c-4a53-9f0e-0d1a4c5b6e7f"
-_LAYER_ID: Final = "0c3e455f-4aeb-4258-982d-f7773469a92d"
-_EXPORT_ID: Final = "9a1f0c5e7d3b2a48" * 4
-_ATTEMPT: Final = "1795404000000-17"
-_NAME: Final = f"BLUE_MARBLE_1.0_z14_{_EXPORT_ID[:12]}_{_ATTEMPT}"
-_FILES: Final = f"http://127.0.0.1:8080/downloads/{_EXPORT_ID}/{_ATTEMPT}/{_NAME}"
+REQUEST_ID: Final = "3f0b8f0e-6a1c-4a53-9f0e-0d1a4c5b6e7f"
+LAYER_ID: Final = "0c3e455f-4aeb-4258-982d-f7773469a92d"
+EXPORT_ID: Final = "9a1f0c5e7d3b2a48" * 4
+ATTEMPT: Final = "1795404000000-17"
+NAME: Final = f"BLUE_MARBLE_1.0_z14_{EXPORT_ID[:12]}_{ATTEMPT}"
+FILES: Final = f"http://127.0.0.1:8080/downloads/{EXPORT_ID}/{ATTEMPT}/{NAME}"
 DOWNLOAD_EXAMPLE: Final = {
-    "export_id": _EXPORT_ID,
-    "attempt": _ATTEMPT,
-    "name": f"{_NAME}.gpkg",
+    "export_id": EXPORT_ID,
+    "attempt": ATTEMPT,
+    "name": f"{NAME}.gpkg",
 }
 
 
-def _example(**fields: Any) -> ConfigDict:
+def example(**fields: Any) -> ConfigDict:
+    """Configure a model with one example, told in the names of the API."""
     return ConfigDict(
         strict=True,
         extra="forbid",
@@ -32,7 +33,7 @@ def _example(**fields: Any) -> ConfigDict:
 class Message(BaseModel):
     """Every error."""
 
-    model_config = _example(
+    model_config = example(
         message="priority is 1000000000; it must be an integer from 0 to 999999999"
     )
 
@@ -42,11 +43,11 @@ class Message(BaseModel):
 class Waiting(BaseModel):
     """The export is not finished; ask `/taskStatus/{requestId}`."""
 
-    model_config = _example(
+    model_config = example(
         status="Pending",
-        requestId=_REQUEST_ID,
-        id=_REQUEST_ID,
-        taskIds=[_REQUEST_ID],
+        requestId=REQUEST_ID,
+        id=REQUEST_ID,
+        taskIds=[REQUEST_ID],
         isDuplicated=False,
         zoom=14,
     )
@@ -72,18 +73,18 @@ class Tiles(BaseModel):
 class Result(BaseModel):
     """A finished export."""
 
-    model_config = _example(
+    model_config = example(
         status="Completed",
         success=True,
-        requestId=_REQUEST_ID,
-        id=_REQUEST_ID,
-        dbId=_LAYER_ID,
+        requestId=REQUEST_ID,
+        id=REQUEST_ID,
+        dbId=LAYER_ID,
         bbox=GOLDEN_BBOX,
         targetResolution=0.0000429153442382812,
         zoom=14,
-        packageName=f"{_NAME}.gpkg",
-        fileUri=f"{_FILES}.gpkg",
-        metadataUri=f"{_FILES}.json",
+        packageName=f"{NAME}.gpkg",
+        fileUri=f"{FILES}.gpkg",
+        metadataUri=f"{FILES}.json",
         fileSize=225280,
         sha256="5c" * 32,
         tiles={"expected": 18, "written": 18, "missing": 0},
@@ -112,7 +113,7 @@ class Result(BaseModel):
 class TaskStatusAnswer(BaseModel):
     """How far a request is."""
 
-    model_config = _example(
+    model_config = example(
         percentage=42, status="Failed", errorReason="tile 5/40/12 cannot be read: it is cut short"
     )
 
@@ -134,7 +135,7 @@ class Layer(BaseModel):
         json_schema_extra={
             "examples": [
                 {
-                    "id": _LAYER_ID,
+                    "id": LAYER_ID,
                     "productId": "BLUE_MARBLE",
                     "productVersion": "1.0",
                     "maxResolutionDeg": 0.0000429153442382812,
@@ -157,7 +158,7 @@ class Layer(BaseModel):
 class Health(BaseModel):
     """Whether the service lives, or can do its work."""
 
-    model_config = _example(status="ok", problems=[])
+    model_config = example(status="ok", problems=[])
 
     status: Literal["ok"]
     problems: list[str]

@@ -12,7 +12,7 @@ from app.domain.records import (
     ExportRequested,
     RequestProgress,
 )
-from app.ingress.view import IngressView
+from app.ingress.view import IngressView, Place
 from app.kafka.codec import Codec
 from app.kafka.delivery import DeliveryFailed
 from app.kafka.producer import RecordProducer
@@ -71,6 +71,7 @@ def read_into(view: IngressView, bootstrap: str, topics: Topics, codec: Codec) -
     """
 
     def on_record(viewed: ViewedRecord) -> None:
+        view.move_to(Place(viewed.topic, viewed.partition, viewed.offset))
         match viewed.record:
             case RequestProgress():
                 view.request_progressed(viewed.record)

@@ -44,7 +44,7 @@ class ExportDesk:
     verdict_wait_s: float
     now_ms: Callable[[], int]
 
-    async def create(self, body: bytes, request_id: str) -> Answer:
+    async def create(self, body: bytes, request_id: str, client: str = "anonymous") -> Answer:
         """Take one request in.
 
         Whatever the body and the layer's record decide is refused before anything is published.
@@ -52,13 +52,14 @@ class ExportDesk:
         Args:
             body: As the caller sent it.
             request_id: The id that the request gets, a uuid.
+            client: Who asks.
 
         Raises:
             InvalidRequest: The body or what it asks of this layer is wrong.
             UnknownLayer: The catalogue has no such layer.
             TemporaryFailure: Catalogue or broker are out of reach; nothing was accepted.
         """
-        asked = await asyncio.to_thread(self._parse, body, request_id)
+        asked = await asyncio.to_thread(self._parse, body, request_id, client)
         layer = await self.catalogue.find(asked.layer_id)
         if layer is None:
             raise UnknownLayer(f"dbId is {asked.layer_id}; the catalogue has no such layer")
@@ -66,8 +67,9 @@ class ExportDesk:
         await self.accepted.accept(asked)
         return await self._answer(asked, judgement)
 
-    def _parse(self, body: bytes, request_id: str) -> ExportRequested:
+    def _parse(self, body: bytes, request_id: str, client: str) -> ExportRequested:
         asked = parse_create_request(body, request_id=request_id, at_ms=self.now_ms())
+        asked = replace(asked, client=client)
         # Before the catalogue is asked: a wrong field is a 400 for unknown layers too.
         check_plain_fields(asked, self.limits)
         return asked
@@ -79,7 +81,7 @@ class ExportDesk:
             asked.request_id, lambda: self.view.verdict(asked.request_id), self.verdict_wait_s
         )
         if seen is not None and seen.verdict == "Refused":
-            return Answer(seen.http_status, {"message": seen.reason})
+            return Answer(seen.said.http_status, {"message": seen.said.reason})
         subject = self.view.answering(asked.request_id)
         # A repeat has a result of its own, with the expiry extended and links of today; only the
         # request that answers for it is the first one.

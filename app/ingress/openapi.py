@@ -1,23 +1,19 @@
 """The OpenAPI 3.1 document, generated from the models that validate and describe."""
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 from openapi_pydantic import (
     Components,
-    Example,
     Info,
     MediaType,
     OpenAPI,
     Operation,
-    Parameter,
     PathItem,
     RequestBody,
     Response,
     Schema,
 )
-from openapi_pydantic.util import PydanticSchema, construct_open_api_with_schema_class
-from pydantic import BaseModel
+from openapi_pydantic.util import construct_open_api_with_schema_class
 
 from app.ingress.answers import (
     DOWNLOAD_EXAMPLE,
@@ -28,15 +24,17 @@ from app.ingress.answers import (
     TaskStatusAnswer,
     Waiting,
 )
+from app.ingress.endpoint import JSON, Endpoint, json_content, text_parameter
+from app.ingress.export_endpoints import EXPORT_ENDPOINTS
 from app.ingress.request_body import CreateRequest
 
-JSON: Final = "application/json"
 GEOPACKAGE: Final = "application/geopackage+sqlite3"
 REASONS: Final = {
     206: "The range that was asked for.",
     304: "The file has not changed.",
     400: "A field is missing, unknown, of a wrong type or beyond its limit.",
     404: "There is no such thing.",
+    409: "It is in no state in which that can be done.",
     405: "The method is not allowed here.",
     412: "If-Match names other bytes.",
     413: "Too large: the body, the polygon or the number of tiles.",
@@ -47,42 +45,8 @@ REASONS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Endpoint:
-    method: str
-    path: str
-    name: str
-    summary: str
-    success: Response
-    errors: tuple[int, ...]
-    parameters: tuple[Parameter, ...] = ()
-    body: type[BaseModel] | None = None
-    bare: tuple[int, ...] = ()
-
-
-def _json(*models: type[BaseModel], many: bool = False) -> dict[str, MediaType]:
-    schemas: list[Any] = [PydanticSchema(schema_class=model) for model in models]
-    schema = schemas[0] if len(schemas) == 1 else Schema(oneOf=schemas)
-    if many:
-        schema = Schema(type="array", items=schema)
-    return {JSON: MediaType(media_type_schema=schema)}
-
-
-def _text(name: str, place: str, description: str, example: str) -> Parameter:
-    return Parameter.model_validate(
-        {
-            "name": name,
-            "in": place,
-            "required": place == "path",
-            "description": description,
-            "schema": Schema(type="string"),
-            "examples": {"usual": Example(value=example)},
-        }
-    )
-
-
 _DOWNLOAD: Final = tuple(
-    _text(name, "path", "As fileUri and metadataUri say.", value)
+    text_parameter(name, "path", "As fileUri and metadataUri say.", value)
     for name, value in DOWNLOAD_EXAMPLE.items()
 )
 _BINARY: Final = {
@@ -90,33 +54,39 @@ _BINARY: Final = {
     JSON: MediaType(media_type_schema=Schema(type="object")),
 }
 ENDPOINTS: Final = (
-    _Endpoint(
+    Endpoint(
         "post",
         "/create",
         "createExport",
         "Ask for an export",
-        Response(description="Accepted, or finished already.", content=_json(Waiting, Result)),
+        Response(
+            description="Accepted, or finished already.", content=json_content(Waiting, Result)
+        ),
         (400, 404, 413, 429, 503, 507),
         body=CreateRequest,
     ),
-    _Endpoint(
+    Endpoint(
         "get",
         "/taskStatus/{id}",
         "taskStatus",
         "How far a request is",
-        Response(description="Status and percentage.", content=_json(TaskStatusAnswer)),
+        Response(description="Status and percentage.", content=json_content(TaskStatusAnswer)),
         (400, 404),
-        (_text("id", "path", "requestId of the answer.", "3f0b8f0e-6a1c-4a53-9f0e-0d1a4c5b6e7f"),),
+        (
+            text_parameter(
+                "id", "path", "requestId of the answer.", "3f0b8f0e-6a1c-4a53-9f0e-0d1a4c5b6e7f"
+            ),
+        ),
     ),
-    _Endpoint(
+    Endpoint(
         "get",
         "/layers",
         "listLayers",
         "Layers that can be exported",
-        Response(description="Records, sorted by id.", content=_json(Layer, many=True)),
+        Response(description="Records, sorted by id.", content=json_content(Layer, many=True)),
         (400, 503),
         (
-            _text(
+            text_parameter(
                 "bbox",
                 "query",
                 "west,south,east,north in degrees: only layers whose footprint meets it.",
@@ -124,7 +94,7 @@ ENDPOINTS: Final = (
             ),
         ),
     ),
-    _Endpoint(
+    Endpoint(
         "get",
         "/downloads/{export_id}/{attempt}/{name}",
         "download",
@@ -134,22 +104,23 @@ ENDPOINTS: Final = (
         _DOWNLOAD,
         bare=(206, 304),
     ),
-    _Endpoint(
+    Endpoint(
         "get",
         "/livez",
         "livez",
         "Whether the process lives",
-        Response(description="It does.", content=_json(Health)),
+        Response(description="It does.", content=json_content(Health)),
         (),
     ),
-    _Endpoint(
+    Endpoint(
         "get",
         "/readyz",
         "readyz",
         "Whether broker, topics and view are there",
-        Response(description="They are.", content=_json(Health)),
+        Response(description="They are.", content=json_content(Health)),
         (503,),
     ),
+    *EXPORT_ENDPOINTS,
 )
 
 
@@ -185,23 +156,29 @@ def openapi_document(base_url: str) -> dict[str, Any]:
 def documented_statuses() -> dict[tuple[str, str], set[int]]:
     """Every status that the document promises, by method in capitals and path."""
     return {
-        (endpoint.method.upper(), endpoint.path): {200, *endpoint.bare, *endpoint.errors}
+        (endpoint.method.upper(), endpoint.path): {
+            endpoint.success_status,
+            *endpoint.bare,
+            *endpoint.errors,
+        }
         for endpoint in ENDPOINTS
     }
 
 
-def _operation(endpoint: _Endpoint) -> Operation:
-    responses = {"200": endpoint.success}
+def _operation(endpoint: Endpoint) -> Operation:
+    responses = {str(endpoint.success_status): endpoint.success}
     for status in endpoint.bare:
         content = _BINARY if status == 206 else None
         responses[str(status)] = Response(description=REASONS[status], content=content)
     for status in endpoint.errors:
-        responses[str(status)] = Response(description=REASONS[status], content=_json(Message))
+        responses[str(status)] = Response(
+            description=REASONS[status], content=json_content(Message)
+        )
     return Operation(
         operationId=endpoint.name,
         summary=endpoint.summary,
         parameters=list(endpoint.parameters) or None,
-        requestBody=RequestBody(required=True, content=_json(endpoint.body))
+        requestBody=RequestBody(required=True, content=json_content(endpoint.body))
         if endpoint.body
         else None,
         responses=responses,

@@ -5,17 +5,24 @@ rebuilt from the start of the topics whenever the process starts.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Literal, TypeVar
 
 from app.domain.records import ExportFinished, ExportProgress, RequestProgress
+from app.domain.topic_names import EXPORT_FINISHED, EXPORT_PROGRESS
+from app.ingress.bbox_memory import BboxMemory, Bounds, bounds_of
+from app.ingress.layer_memory import LayerMemory
+from app.ingress.queue_view import QueueView
+from app.ingress.request_index import RequestIndex
 
 Found = TypeVar("Found")
 Status = Literal["Completed", "In-Progress", "Pending", "Failed", "Expired", "Aborted"]
 
+LIVE: Final = frozenset({"Pending", "In-Progress"})
+GONE: Final = frozenset({"Expired", "Failed", "Aborted"})
 MAX_REPEATS: Final = 8
 """A repeat names the first request; a longer chain is a mistake and must not become a loop."""
 
@@ -25,32 +32,33 @@ class RequestSeen:
     """What the registrar said of a request.
 
     Attributes:
-        verdict: Accepted, Joined, Repeated, Cached or Refused.
-        http_status: Status of the answer.
-        reason: Why it was refused.
-        export_id: The export it belongs to; None when refused.
-        repeats: The earlier request that answers for it.
+        said: Its last word, without the area.
+        bounds: The box around the area, degrees; None: the layer's footprint.
         told_percentage: The highest percentage a client has been told.
     """
 
-    verdict: str
-    http_status: int
-    reason: str | None
-    export_id: str | None
-    repeats: str | None
+    said: RequestProgress
+    bounds: Bounds | None
     told_percentage: int = 0
+
+    @property
+    def verdict(self) -> str:
+        """Accepted, Joined, Repeated, Cached, Refused or Cancelled."""
+        return self.said.verdict
+
+    @property
+    def export_id(self) -> str | None:
+        """The export it belongs to; None when refused."""
+        return self.said.export_id
 
 
 @dataclass(frozen=True, slots=True)
-class ExportSeen:
-    """How far an export is."""
+class Place:
+    """Where a record stands; the view's own place is that of the record it takes now."""
 
-    attempt: str
-    state: str
-    tiles_expected: int
-    tiles_done: int
-    expires_at_ms: int
-    pinned: bool
+    topic: str = ""
+    partition: int = 0
+    offset: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,49 +85,103 @@ class IngressView:
 
     def __init__(self) -> None:
         """Know nothing."""
+        self.areas = BboxMemory()
+        self.index = RequestIndex()
+        self.layers = LayerMemory()
+        self.queue = QueueView()
         self._requests: dict[str, RequestSeen] = {}
-        self._exports: dict[str, ExportSeen] = {}
+        self._exports: dict[str, ExportProgress] = {}
         self._results: dict[str, ExportFinished] = {}
+        self._by_export: dict[str, set[str]] = {}
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+        self._reserved_bytes = 0
+        self._place = Place()
+        self._places: dict[tuple[str, str], Place] = {}
+        self._offsets: dict[tuple[str, int], int] = {}
+        self._listeners: list[Callable[[str], None]] = []
+
+    def move_to(self, place: Place) -> None:
+        """Say where the record stands that is taken next."""
+        self._place = place
+        self._offsets[place.topic, place.partition] = place.offset + 1
 
     def request_progressed(self, record: RequestProgress) -> None:
         """Take what the registrar says of a request."""
-        before = self._requests.get(record.request_id)
-        self._requests[record.request_id] = RequestSeen(
-            verdict=record.verdict,
-            http_status=record.http_status,
-            reason=record.reason,
-            export_id=record.export_id,
-            repeats=record.repeats,
+        request_id = record.request_id
+        before = self._requests.get(request_id)
+        self._requests[request_id] = RequestSeen(
+            said=replace(record, bbox_json=None),
+            bounds=bounds_of(record.bbox_json),
             told_percentage=before.told_percentage if before else 0,
         )
-        self._wake(record.request_id)
+        self.areas.put(request_id, record.bbox_json)
+        if record.repeats is None:
+            self.index.put(request_id, record.client, record.accepted_at_ms)
+        else:
+            self.index.drop(request_id)
+        self._belong(request_id, before.export_id if before else None, record.export_id)
+        self._tell(request_id, request_id)
 
     def export_progressed(self, record: ExportProgress) -> None:
         """Take how far an export is."""
-        self._exports[record.export_id] = ExportSeen(
-            attempt=record.attempt,
-            state=record.state,
-            tiles_expected=record.tiles_expected,
-            tiles_done=record.tiles_done,
-            expires_at_ms=record.expires_at_ms,
-            pinned=record.pinned,
-        )
-        self._wake(record.export_id)
+        self.layers.note(record)
+        record = replace(record, learned=())
+        export_id = record.export_id
+        self._reserved_bytes += _reserved(record) - _reserved(self._exports.get(export_id))
+        self._exports[export_id] = record
+        self.queue.put(record)
+        self._tell(export_id, *self._by_export.get(export_id, ()))
 
     def export_finished(self, record: ExportFinished) -> None:
         """Take the result of a request."""
         self._results[record.request_id] = replace(record, bbox_json=None)
-        self._wake(record.request_id)
+        self._tell(record.request_id, record.request_id)
 
     def forget_progress(self, key: str) -> None:
         """Drop a request or an export whose tombstone came on `export-progress`."""
-        self._requests.pop(key, None)
-        self._exports.pop(key, None)
+        seen = self._requests.pop(key, None)
+        if seen is not None:
+            self._belong(key, seen.export_id, None)
+            self.areas.drop(key)
+            self.index.drop(key)
+        export = self._exports.pop(key, None)
+        if export is not None:
+            self._reserved_bytes -= _reserved(export)
+            self.queue.drop(key)
+        if export is None or key not in self._by_export:
+            self._places.pop((EXPORT_PROGRESS, key), None)
+        else:  # that its package is gone is news to those who asked for it
+            self._tell(key, *self._by_export[key])
 
     def forget_result(self, request_id: str) -> None:
         """Drop a result whose tombstone came on `export-finished`."""
         self._results.pop(request_id, None)
+        self._places.pop((EXPORT_FINISHED, request_id), None)
+
+    def listen(self, listener: Callable[[str], None]) -> None:
+        """Call back with the id of each request of which something changed."""
+        self._listeners.append(listener)
+
+    def offsets(self) -> dict[tuple[str, int], int]:
+        """How far the topics are taken in: the offset to come, by topic and partition."""
+        return dict(self._offsets)
+
+    def places(self, request_id: str) -> Iterator[Place]:
+        """Where the records stand that make what is told of a request."""
+        seen = self._requests.get(request_id)
+        for name, key in (
+            (EXPORT_PROGRESS, request_id),
+            (EXPORT_PROGRESS, seen.export_id if seen else None),
+            (EXPORT_FINISHED, request_id),
+        ):
+            place = self._places.get((name, key or ""))
+            if place is not None:
+                yield place
+
+    @property
+    def reserved_bytes(self) -> int:
+        """Space that live exports may still need, as the registrar counts it, bytes."""
+        return self._reserved_bytes
 
     def verdict(self, request_id: str) -> RequestSeen | None:
         """What the registrar said of a request; None: nothing yet."""
@@ -129,7 +191,7 @@ class IngressView:
         """The result of a request, without its bbox; None: none yet."""
         return self._results.get(request_id)
 
-    def export(self, export_id: str | None) -> ExportSeen | None:
+    def export(self, export_id: str | None) -> ExportProgress | None:
         """How far an export is; None: nothing known."""
         return None if export_id is None else self._exports.get(export_id)
 
@@ -141,9 +203,9 @@ class IngressView:
         """The request that answers for this one: itself, or the one it repeats."""
         for _ in range(MAX_REPEATS):
             seen = self._requests.get(request_id)
-            if seen is None or seen.repeats is None:
+            if seen is None or seen.said.repeats is None:
                 break
-            request_id = seen.repeats
+            request_id = seen.said.repeats
         return request_id
 
     def running_status(self, request_id: str) -> Literal["Pending", "In-Progress"]:
@@ -179,7 +241,7 @@ class IngressView:
                 result.error_reason,
             )
         if seen is not None and seen.verdict == "Refused":
-            return TaskStatus(percentage, "Failed", seen.reason)
+            return TaskStatus(percentage, "Failed", seen.said.reason)
         return TaskStatus(percentage, self.running_status(request_id))
 
     async def wait_for(
@@ -229,16 +291,48 @@ class IngressView:
     def _is_expired(self, result: ExportFinished, now_ms: int) -> bool:
         """Whether the package of a result is no longer offered.
 
-        A later request for the same package extends it, which only the export's own record says.
+        A later request for the same package extends it, which only the export's own record says;
+        and a package that was made again under another name is not this one.
         """
-        expires_at_ms = _ms_of(result.expiration_time)
+        by_time = now_ms >= _ms_of(result.expiration_time)
         seen = self._requests.get(result.request_id)
-        export = self.export(seen.export_id) if seen else None
-        if export is not None and f"/{export.attempt}/" in result.file_uri:
-            if export.pinned:
-                return False
-            expires_at_ms = max(expires_at_ms, export.expires_at_ms)
-        return now_ms >= expires_at_ms
+        if seen is None or seen.export_id is None:
+            return by_time
+        export = self.export(seen.export_id)
+        if seen.said.deleted or export is None:
+            return True
+        if f"/{export.attempt}/" not in result.file_uri:
+            return True
+        if export.pinned:
+            return False
+        if export.state in GONE:
+            return True
+        return now_ms >= export.expires_at_ms if export.expires_at_ms else by_time
+
+    def _belong(self, request_id: str, before: str | None, now: str | None) -> None:
+        if before is not None and before != now:
+            others = self._by_export.get(before, set())
+            others.discard(request_id)
+            if not others:
+                self._by_export.pop(before, None)
+                if before not in self._exports:
+                    self._places.pop((EXPORT_PROGRESS, before), None)
+        if now is not None:
+            self._by_export.setdefault(now, set()).add(request_id)
+
+    def _tell(self, key: str, *request_ids: str) -> None:
+        """Note where the news stands, wake those who wait for it, and tell the listeners."""
+        self._places[self._place.topic, key] = self._place
+        self._wake(key)
+        for listener in self._listeners:
+            for request_id in request_ids:
+                listener(request_id)
+
+
+def _reserved(export: ExportProgress | None) -> int:
+    if export is None or export.state not in LIVE:
+        return 0
+    return max(0, export.estimated_bytes * 5 // 4 - export.bytes_written)
 
 
 def _ms_of(iso: str) -> int:

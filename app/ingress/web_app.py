@@ -15,6 +15,8 @@ from app.domain.errors import InvalidRequest
 from app.ingress.access_log import REQUEST_ID
 from app.ingress.create_export import ExportDesk
 from app.ingress.downloads import answer_download, find_download
+from app.ingress.exports import ExportReader
+from app.ingress.identity import identity_of
 from app.ingress.json_answer import json_answer
 from app.ingress.layers import parse_bbox_parameter, public_layers
 from app.ingress.openapi import openapi_document
@@ -74,6 +76,7 @@ def build_web_app(parts: IngressParts) -> web.Application:
             web.get("/openapi.json", openapi),
         ]
     )
+    web_app.add_routes(ExportReader(parts.desk).routes())
     return web_app
 
 
@@ -82,7 +85,7 @@ async def create(request: web.Request) -> web.Response:
     parts = request.app[PARTS]
     request_id = request[REQUEST_ID] = str(uuid4())
     body = await read_body(request, max_bytes=parts.max_body_bytes)
-    answer = await parts.desk.create(body, request_id)
+    answer = await parts.desk.create(body, request_id, identity_of(request).client)
     if answer.status >= HTTPStatus.BAD_REQUEST:
         return problem(answer.status, answer.body["message"])
     return json_answer(answer.body, status=answer.status)

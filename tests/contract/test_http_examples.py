@@ -9,19 +9,25 @@ import pytest
 from app.domain.judgement import RequestLimits, check_plain_fields, judge
 from app.domain.records import ExportFinished, TilesTold
 from app.domain.result import result_body
-from app.ingress import answers
+from app.ingress import answers, export_answers
 from app.ingress.openapi import ENDPOINTS, openapi_document
 from app.ingress.request_body import EXAMPLE, CreateRequest, known_fields, parse_create_request
 
 DOCUMENT = openapi_document("http://127.0.0.1:8080")
 SCHEMAS = DOCUMENT["components"]["schemas"]
 MODELS = {
+    "ByteCounts": export_answers.ByteCounts,
+    "Change": export_answers.Change,
     "CreateRequest": CreateRequest,
+    "Export": export_answers.Export,
+    "ExportListed": export_answers.ExportListed,
+    "ExportPage": export_answers.ExportPage,
     "Health": answers.Health,
     "Layer": answers.Layer,
     "Message": answers.Message,
     "Result": answers.Result,
     "TaskStatusAnswer": answers.TaskStatusAnswer,
+    "TileCounts": export_answers.TileCounts,
     "Tiles": answers.Tiles,
     "Waiting": answers.Waiting,
 }
@@ -59,7 +65,7 @@ def test_every_field_of_the_request_is_described():
 
 
 def test_every_field_of_every_answer_is_in_the_example():
-    for name in ("Waiting", "Result", "TaskStatusAnswer", "Message", "Health"):
+    for name in set(MODELS) - {"CreateRequest", "Layer", "Tiles"}:
         assert set(SCHEMAS[name]["examples"][0]) == set(SCHEMAS[name]["properties"])
 
 

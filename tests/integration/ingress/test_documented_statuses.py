@@ -49,6 +49,11 @@ async def test_each_documented_status_is_produced(
     await tried("GET", "/taskStatus/{id}", "/taskStatus/7")
     await tried("GET", "/taskStatus/{id}", f"/taskStatus/{uuid4()}")
 
+    await tried("GET", "/exports", "/exports")
+    await tried("GET", "/exports", "/exports?limit=0")
+    for name in (known, "7", uuid4()):
+        await tried("GET", "/exports/{id}", f"/exports/{name}")
+
     where = f"/downloads/{EXPORT_ID}/{ATTEMPT}/{package.name}"
     for headers in (
         {},
