@@ -7,6 +7,7 @@ from typing import Final, Protocol
 
 from app.domain.errors import TemporaryFailure
 from app.domain.records import (
+    ExportCommanded,
     ExportFinished,
     ExportProgress,
     ExportRequested,
@@ -40,8 +41,8 @@ class KafkaRequests:
         self._producer = RecordProducer(bootstrap, codec, topics, send_deadline_s=ACK_TIMEOUT_S)
         self._start: asyncio.Task[None] | None = None
 
-    async def publish(self, asked: ExportRequested) -> None:
-        """Send one request; see `RequestPublisher.publish`."""
+    async def publish(self, asked: ExportRequested | ExportCommanded) -> None:
+        """Send one record; see `RequestPublisher.publish`."""
         await self._started()
         await self._producer.send(EXPORT_REQUESTS, asked.request_id, asked)
 

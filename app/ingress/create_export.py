@@ -7,13 +7,13 @@ from http import HTTPStatus
 from typing import Any
 
 from app.catalogue.port import Catalogue
-from app.domain.errors import UnknownLayer
+from app.domain.errors import InvalidRequest, UnknownLayer
 from app.domain.judgement import Judgement, RequestLimits, check_plain_fields, judge
 from app.domain.records import ExportFinished, ExportRequested
 from app.domain.result import result_body
 from app.ingress.accepted_requests import AcceptedRequests
 from app.ingress.request_body import parse_create_request
-from app.ingress.view import IngressView, RequestSeen
+from app.ingress.view import LIVE, IngressView, RequestSeen
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,11 @@ class ExportDesk:
             TemporaryFailure: Catalogue or broker are out of reach; nothing was accepted.
         """
         asked = await asyncio.to_thread(self._parse, body, request_id, client)
+        await self._check_retry(asked)
+        return await self.take(asked)
+
+    async def take(self, asked: ExportRequested) -> Answer:
+        """Take in a request whose plain fields are sound; see `create`."""
         layer = await self.catalogue.find(asked.layer_id)
         if layer is None:
             raise UnknownLayer(f"dbId is {asked.layer_id}; the catalogue has no such layer")
@@ -73,6 +78,23 @@ class ExportDesk:
         # Before the catalogue is asked: a wrong field is a 400 for unknown layers too.
         check_plain_fields(asked, self.limits)
         return asked
+
+    async def _check_retry(self, asked: ExportRequested) -> None:
+        """Refuse to try again what is not there, not the caller's, or not over.
+
+        Raises:
+            InvalidRequest: The field is `retryOf`.
+        """
+        old = asked.retry_of
+        if old is None:
+            return
+        seen = await self.view.wait_for(old, lambda: self.view.verdict(old), self.verdict_wait_s)
+        if seen is None or seen.said.client != asked.client:
+            raise InvalidRequest(f"retryOf is {old}; there is no such request")
+        status = self.view.task_status(self.view.answering(old), now_ms=self.now_ms())
+        if status is None or status.status in LIVE or status.status == "Completed":
+            told = "unknown" if status is None else status.status
+            raise InvalidRequest(f"retryOf is {old}, which is {told}; it must have ended otherwise")
 
     async def _answer(self, asked: ExportRequested, judgement: Judgement) -> Answer:
         clock = asyncio.get_running_loop().time

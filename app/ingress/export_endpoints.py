@@ -4,7 +4,8 @@ from typing import Final
 
 from openapi_pydantic import Response
 
-from app.ingress.answers import LAYER_ID, REQUEST_ID
+from app.ingress.answers import LAYER_ID, REQUEST_ID, Result, Waiting
+from app.ingress.commands import ExportPatch
 from app.ingress.endpoint import Endpoint, json_content, text_parameter
 from app.ingress.export_answers import CURSOR_EXAMPLE, Export, ExportPage
 
@@ -37,6 +38,37 @@ EXPORT_ENDPOINTS: Final = (
         "All that is known of one export",
         Response(description="The export.", content=json_content(Export)),
         (400, 404),
+        (ID,),
+    ),
+    Endpoint(
+        "delete",
+        "/exports/{id}",
+        "deleteExport",
+        "Cancel an open export, or delete the package of a finished one",
+        Response(description="Ordered; the export as it is now.", content=json_content(Export)),
+        (400, 404, 409, 503),
+        (ID,),
+        success_status=202,
+    ),
+    Endpoint(
+        "patch",
+        "/exports/{id}",
+        "changeExport",
+        "Keep the package until another time, or for ever",
+        Response(description="The export as it is now.", content=json_content(Export)),
+        (400, 404, 409, 413, 503),
+        (ID,),
+        body=ExportPatch,
+    ),
+    Endpoint(
+        "post",
+        "/exports/{id}/retry",
+        "retryExport",
+        "Ask again for what Failed, was Aborted or Expired; only what is missing is read",
+        Response(
+            description="Accepted, or finished already.", content=json_content(Waiting, Result)
+        ),
+        (400, 404, 409, 429, 503, 507),
         (ID,),
     ),
 )

@@ -1,6 +1,5 @@
 """`GET /exports` and `GET /exports/{id}`: what a caller is told of its exports."""
 
-import re
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,11 +13,10 @@ from app.ingress.export_list import list_exports, parse_list_query
 from app.ingress.identity import Identity, identity_of
 from app.ingress.json_answer import json_answer
 from app.ingress.refusals import UnknownRequest
+from app.ingress.request_body import UUID_FORM
 
 VIEW_WAIT_S: Final = 2.0
 """How long an unknown request is waited for: another ingress may have taken it in just now."""
-
-_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +58,7 @@ class ExportReader:
             UnknownRequest: There is none, or it is another client's.
         """
         request_id = request[REQUEST_ID] = request.match_info["id"]
-        if not _UUID.fullmatch(request_id):
+        if not UUID_FORM.fullmatch(request_id):
             raise InvalidRequest(f"id is {request_id!r:.80}; it must be a uuid")
         return await self.find_id(request_id.lower(), identity_of(request))
 

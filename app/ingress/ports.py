@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import Protocol
 
-from app.domain.records import ExportRequested
+from app.domain.records import ExportCommanded, ExportRequested
 
 
 class RequestPublisher(Protocol):
-    """The way of a request into `export-requests`."""
+    """The way of requests and commands into `export-requests`."""
 
-    async def publish(self, asked: ExportRequested) -> None:
-        """Send a request and wait until the broker keeps it.
+    async def publish(self, asked: ExportRequested | ExportCommanded) -> None:
+        """Send a record and wait until the broker keeps it.
 
         Raises:
             TemporaryFailure: The broker did not acknowledge it in time.

@@ -1,7 +1,8 @@
 """The body of `POST /create`: read with a limit, parsed strictly, told in the caller's words."""
 
 import json
-from typing import Annotated, Any, Final
+import re
+from typing import Annotated, Any, Final, TypeVar
 
 from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -13,6 +14,10 @@ from app.domain.records import ExportRequested
 from app.domain.world_crs84_quad import COARSEST_RESOLUTION_DEG, FINEST_RESOLUTION_DEG
 
 LIMITS: Final = RequestLimits()
+Model = TypeVar("Model", bound=BaseModel)
+UUID_FORM: Final = re.compile(
+    r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE
+)
 MAX_PROBLEMS_TOLD: Final = 5
 """A body with a thousand wrong fields is explained well enough by the first few."""
 
@@ -130,6 +135,15 @@ class CreateRequest(BaseModel):
             json_schema_extra={"enum": list(ON_ERROR)},
         ),
     ] = "fail"
+    retry_of: Annotated[
+        str | None,
+        Field(
+            alias="retryOf",
+            description="A request of the same caller that Failed, was Aborted or Expired: what "
+            "is left of it is used.",
+            json_schema_extra={"format": "uuid"},
+        ),
+    ] = None
     format: Annotated[
         str,
         Field(
@@ -180,10 +194,7 @@ def parse_create_request(body: bytes, *, request_id: str, at_ms: int) -> ExportR
             names the field.
     """
     raw = _json_object(body)
-    try:
-        asked = CreateRequest.model_validate_json(body, strict=True)
-    except ValidationError as error:
-        raise InvalidRequest(_told(error)) from error
+    asked = _validated(CreateRequest, body)
     return ExportRequested(
         request_id=request_id,
         layer_id=asked.layer_id.lower(),
@@ -197,8 +208,32 @@ def parse_create_request(body: bytes, *, request_id: str, at_ms: int) -> ExportR
         description=asked.description,
         on_error=asked.on_error,
         format=asked.format,
+        retry_of=_uuid("retryOf", asked.retry_of),
         via_http=True,
     )
+
+
+def parse_model(model: type[Model], body: bytes) -> Model:
+    """Read a small body strictly.
+
+    Raises:
+        InvalidRequest: No JSON object, a field we do not know, or a wrong type.
+    """
+    _json_object(body)
+    return _validated(model, body)
+
+
+def _validated(model: type[Model], body: bytes) -> Model:
+    try:
+        return model.model_validate_json(body, strict=True)
+    except ValidationError as error:
+        raise InvalidRequest(_told(error, model)) from error
+
+
+def _uuid(field: str, value: str | None) -> str | None:
+    if value is not None and not UUID_FORM.fullmatch(value):
+        raise InvalidRequest(f"{field} is {value!r:.80}; it must be a uuid")
+    return None if value is None else value.lower()
 
 
 def _json_object(body: bytes) -> dict[str, Any]:
@@ -239,22 +274,22 @@ def _bbox_json(value: Any) -> str | None:
         raise InvalidRequest(f"bbox holds NaN or a number that is too large: {error}") from error
 
 
-def _told(error: ValidationError) -> str:
+def _told(error: ValidationError, model: type[BaseModel]) -> str:
     problems = error.errors(include_url=False, include_context=False)
-    told = [_problem(problem) for problem in problems[:MAX_PROBLEMS_TOLD]]
+    told = [_problem(problem, model) for problem in problems[:MAX_PROBLEMS_TOLD]]
     if len(problems) > MAX_PROBLEMS_TOLD:
         told.append(f"and {len(problems) - MAX_PROBLEMS_TOLD} more")
     return "; ".join(told)
 
 
-def _problem(problem: Any) -> str:
+def _problem(problem: Any, model: type[BaseModel]) -> str:
     field = _path(problem["loc"])
     if problem["type"] == "missing":
         return f"{field} is missing; it is required"
     if problem["type"] == "json_invalid":
         return f"body is no JSON: {problem['msg']}"
     if problem["type"] == "extra_forbidden":
-        return f"{field} is unknown; known fields are {', '.join(known_fields())}"
+        return f"{field} is unknown; known fields are {', '.join(known_fields(model))}"
     return f"{field} is {_value(problem['input'])}: {problem['msg']}"
 
 
@@ -268,6 +303,6 @@ def _path(loc: tuple[str | int, ...]) -> str:
     return path.removeprefix(".") or "body"
 
 
-def known_fields() -> list[str]:
+def known_fields(model: type[BaseModel]) -> list[str]:
     """The names of all fields that a body may have, as callers write them."""
-    return [field.alias or name for name, field in CreateRequest.model_fields.items()]
+    return [field.alias or name for name, field in model.model_fields.items()]

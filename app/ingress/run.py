@@ -92,6 +92,7 @@ async def serving(
     )
     parts = IngressParts(
         desk=desk,
+        publisher=requests,
         catalogue=catalogue,
         files=files,
         readiness=KafkaReadiness(bootstrap, topics, reader),

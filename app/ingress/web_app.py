@@ -13,6 +13,7 @@ from aiohttp import hdrs, web
 from app.catalogue.port import Catalogue
 from app.domain.errors import InvalidRequest
 from app.ingress.access_log import REQUEST_ID
+from app.ingress.commands import ExportCommands
 from app.ingress.create_export import ExportDesk
 from app.ingress.downloads import answer_download, find_download
 from app.ingress.exports import ExportReader
@@ -20,7 +21,7 @@ from app.ingress.identity import identity_of
 from app.ingress.json_answer import json_answer
 from app.ingress.layers import parse_bbox_parameter, public_layers
 from app.ingress.openapi import openapi_document
-from app.ingress.ports import PackageFiles, Readiness
+from app.ingress.ports import PackageFiles, Readiness, RequestPublisher
 from app.ingress.problems import problem, problems_as_json
 from app.ingress.request_body import read_body
 from app.ingress.view import TaskStatus
@@ -37,6 +38,7 @@ class IngressParts:
 
     Attributes:
         desk: Takes requests in; holds view and clock.
+        publisher: The way of commands into `export-requests`.
         catalogue: Lists the layers.
         files: Finished packages.
         readiness: What `GET /readyz` asks.
@@ -45,6 +47,7 @@ class IngressParts:
     """
 
     desk: ExportDesk
+    publisher: RequestPublisher
     catalogue: Catalogue
     files: PackageFiles
     readiness: Readiness
@@ -76,7 +79,9 @@ def build_web_app(parts: IngressParts) -> web.Application:
             web.get("/openapi.json", openapi),
         ]
     )
-    web_app.add_routes(ExportReader(parts.desk).routes())
+    reader = ExportReader(parts.desk)
+    web_app.add_routes(reader.routes())
+    web_app.add_routes(ExportCommands(reader, parts.publisher).routes())
     return web_app
 
 

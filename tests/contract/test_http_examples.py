@@ -10,6 +10,7 @@ from app.domain.judgement import RequestLimits, check_plain_fields, judge
 from app.domain.records import ExportFinished, TilesTold
 from app.domain.result import result_body
 from app.ingress import answers, export_answers
+from app.ingress.commands import ExportPatch
 from app.ingress.openapi import ENDPOINTS, openapi_document
 from app.ingress.request_body import EXAMPLE, CreateRequest, known_fields, parse_create_request
 
@@ -22,6 +23,7 @@ MODELS = {
     "Export": export_answers.Export,
     "ExportListed": export_answers.ExportListed,
     "ExportPage": export_answers.ExportPage,
+    "ExportPatch": ExportPatch,
     "Health": answers.Health,
     "Layer": answers.Layer,
     "Message": answers.Message,
@@ -58,7 +60,7 @@ def test_the_example_of_a_request_is_one_that_can_be_done():
 
 def test_every_field_of_the_request_is_described():
     properties = SCHEMAS["CreateRequest"]["properties"]
-    assert list(properties) == known_fields()
+    assert list(properties) == known_fields(CreateRequest)
     assert all(field.get("description") for field in properties.values())
     assert SCHEMAS["CreateRequest"]["required"] == ["dbId"]
     assert SCHEMAS["CreateRequest"]["additionalProperties"] is False

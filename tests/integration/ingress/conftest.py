@@ -16,6 +16,7 @@ import pytest
 from app.catalogue.folder import FolderCatalogue
 from app.domain.decision import Send
 from app.domain.records import (
+    ExportCommanded,
     ExportFinished,
     ExportProgress,
     ExportRequested,
@@ -130,18 +131,22 @@ class Peer:
     producer: RecordProducer
     script: Script = lambda asked: [Say.progress(asked)]
     asked: list[ExportRequested] = field(default_factory=list)
-    inbox: asyncio.Queue[ExportRequested] = field(default_factory=asyncio.Queue)
+    on_command: Callable[[ExportCommanded], list[Send]] = lambda _command: []
+    commands: list[ExportCommanded] = field(default_factory=list)
+    inbox: asyncio.Queue[ExportRequested | ExportCommanded] = field(default_factory=asyncio.Queue)
 
     def take(self, viewed: ViewedRecord) -> None:
-        assert isinstance(viewed.record, ExportRequested)
+        assert isinstance(viewed.record, ExportRequested | ExportCommanded)
         assert viewed.key == viewed.record.request_id
-        self.asked.append(viewed.record)
+        known = self.asked if isinstance(viewed.record, ExportRequested) else self.commands
+        known.append(viewed.record)
         self.inbox.put_nowait(viewed.record)
 
     async def answer_forever(self) -> None:
         while True:
             asked = await self.inbox.get()
-            await self.send(*self.script(asked))
+            is_request = isinstance(asked, ExportRequested)
+            await self.send(*(self.script(asked) if is_request else self.on_command(asked)))
 
     async def send(self, *sends: Send) -> None:
         for send in sends:

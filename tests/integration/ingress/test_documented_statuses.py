@@ -26,6 +26,11 @@ class Tried:
             return answer.status
 
 
+async def is_told(client, request_id: str, status: str) -> bool:
+    async with client.get(f"/exports/{request_id}") as answer:
+        return (await answer.json())["status"] == status
+
+
 async def test_each_documented_status_is_produced(
     client, peer, say, settings, package, golden, eventually
 ):
@@ -54,6 +59,34 @@ async def test_each_documented_status_is_produced(
     for name in (known, "7", uuid4()):
         await tried("GET", "/exports/{id}", f"/exports/{name}")
 
+    async def command(method: str, name: object, body: bytes = b"", end: str = "") -> int:
+        route, path = f"/exports/{{id}}{end}", f"/exports/{name}{end}"
+        return await tried(method, route, path, data=body)
+
+    for method, end in (("DELETE", ""), ("PATCH", ""), ("POST", "/retry")):
+        for name in ("7", uuid4()):
+            await command(method, name, end=end)
+    await command("DELETE", known)
+    await command("PATCH", known, b'{"pinned": true}')
+    await command("PATCH", known, b" " * 20_000)
+    await command("POST", known, end="/retry")
+    await peer.send(say.export(18, "Completed"), say.finished(known))
+    await eventually(lambda: is_told(client, known, "Completed"))
+    await command("PATCH", known, b'{"pinned": true}')
+    await peer.send(say.finished(known, "Failed"))
+    await eventually(lambda: is_told(client, known, "Failed"))
+    await command("DELETE", known)
+    for status in (429, 507, 200):
+        peer.script = lambda asked, status=status: [
+            say.progress(
+                asked,
+                "Refused" if status > 200 else "Accepted",
+                http_status=status,
+                reason="full",
+            )
+        ]
+        await command("POST", known, end="/retry")
+
     where = f"/downloads/{EXPORT_ID}/{ATTEMPT}/{package.name}"
     for headers in (
         {},
@@ -75,6 +108,8 @@ async def test_each_documented_status_is_produced(
 
     # Of a broker and a disk that are gone: test_broker_away.py, and a disk that hangs.
     expected = documented_statuses()
+    for method, end in (("DELETE", ""), ("PATCH", ""), ("POST", "/retry")):
+        expected[method, f"/exports/{{id}}{end}"] -= {503}
     expected["GET", "/readyz"] -= {503}
     expected["GET", DOWNLOAD] -= {503}
     assert tried.seen == expected
