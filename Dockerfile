@@ -4,10 +4,14 @@ WORKDIR /build
 RUN python -m venv /service
 COPY requirements.lock ./
 RUN /service/bin/pip install --no-cache-dir --require-hashes -r requirements.lock
+# Node builds the page; it stays out of the service's environment.
+COPY requirements-node.lock ./
+RUN /service/bin/pip install --no-cache-dir --require-hashes --target /node -r requirements-node.lock
 COPY pyproject.toml README.md ./
+COPY scripts/build_web.py scripts/build_web.py
 COPY schemas schemas
 COPY app app
-RUN /service/bin/pip install --no-cache-dir --no-deps --no-build-isolation --no-index .
+RUN PYTHONPATH=/node /service/bin/pip install --no-cache-dir --no-deps --no-build-isolation --no-index .
 
 FROM python:3.13-slim-bookworm
 # The folder belongs to the user before it becomes a volume: a new named volume takes that over.

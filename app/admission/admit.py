@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import orjson
 import structlog
 
+from app.domain.callback_target import refused_url
 from app.domain.decision import Decision, Send
 from app.domain.errors import (
     CatalogueUnavailable,
@@ -20,8 +21,17 @@ from app.domain.errors import (
     TemporaryFailure,
     UnknownLayer,
 )
-from app.domain.judgement import Judgement, RequestLimits, caller_digest, judge
+from app.domain.ingress_seal import IngressSeal, Request
+from app.domain.judgement import (
+    MAX_REQUEST_ID_CHARS,
+    Judgement,
+    RequestLimits,
+    caller_digest,
+    check_plain_fields,
+    judge,
+)
 from app.domain.layer_record import LayerRecord
+from app.domain.record_fields import ANONYMOUS_CLIENT, MAX_CLIENT_CHARS
 from app.domain.records import (
     ExportCommanded,
     ExportRequested,
@@ -44,13 +54,17 @@ GIVE_UP_MS = 3600 * 1000
 TAIL_PAUSE_S = 0.25
 """Pause before a record goes to the tail, so that an outage does not become a spin."""
 
-MAX_REQUEST_ID_CHARS = 100
-
 MAX_TOLD_ID_CHARS = 1000
 """A result is named for its request; a longer id can be no key."""
 
 MAX_TOLD_CHARS = 200
 """Of a text that a refusal echoes."""
+
+UNTRUSTED_CLIENT = "(kafka)"
+"""Whoever writes records past the ingress, where their word on who they are does not count."""
+
+MAX_ARGUMENT_CHARS = 2_048
+"""The longest argument of a command is a webhook's address."""
 
 MAX_BBOX_CHARS = 1_000_000
 """As large as a whole body over HTTP may be; 20,000 vertices need 0.8 million."""
@@ -82,12 +96,15 @@ class Admission:
         store: Where packages are.
         limits: How much one request may ask for.
         now_ms: Wall clock, ms since 1970 UTC.
+        seal: Tells records of the ingress; all others are one client's then, who is no
+            administrator. None: every record says who sent it.
     """
 
     catalogue: Catalogue
     store: Store
     limits: RequestLimits
     now_ms: Callable[[], int]
+    seal: IngressSeal | None = None
     _failed_until_ms: dict[str, int] = field(default_factory=dict)
 
     async def admit(self, record: ExportRequested) -> Decision:
@@ -96,6 +113,7 @@ class Admission:
         Running twice is harmless: the registrar knows the request by its id and digest. A
         request that cannot be judged now goes to the tail, so that it holds up no other.
         """
+        record = self._believed(record)
         try:
             return await self._judged(record)
         except InvalidRequest as error:
@@ -113,9 +131,26 @@ class Admission:
                 dead_letter=f"request_id has {len(record.request_id)} characters; "
                 f"it must have 1 to {MAX_REQUEST_ID_CHARS}"
             )
+        for name, text, longest in (
+            ("client", record.client, MAX_CLIENT_CHARS),
+            ("command", record.command, MAX_TOLD_CHARS),
+            ("argument", record.argument or "", MAX_ARGUMENT_CHARS),
+        ):
+            if len(text) > longest:
+                reason = f"{name} of a command has {len(text)} characters, more than {longest}"
+                return Decision(dead_letter=reason)
+        believed = self._believed(record)
+        if believed.client == UNTRUSTED_CLIENT:
+            believed = replace(believed, by_administrator=False)
         # A client's clock must not become the registrar's.
-        stamped = replace(record, at_ms=self.now_ms())
+        stamped = replace(believed, at_ms=self.now_ms(), seal=None)
         return Decision(sends=(Send(EXPORT_REGISTRY, record.request_id, stamped),))
+
+    def _believed(self, record: Request) -> Request:
+        """A record with the client that it counts as; what is put back says the same again."""
+        if self.seal is not None and not self.seal.holds(record):
+            return replace(record, client=UNTRUSTED_CLIENT, via_http=False)
+        return replace(record, client=record.client or ANONYMOUS_CLIENT)
 
     async def _judged(self, record: ExportRequested) -> Decision:
         if not 0 < len(record.request_id) <= MAX_REQUEST_ID_CHARS:
@@ -123,11 +158,18 @@ class Admission:
                 f"requestId has {len(record.request_id)} characters; "
                 f"it must have 1 to {MAX_REQUEST_ID_CHARS}"
             )
+        if len(record.retry_of or "") > MAX_REQUEST_ID_CHARS:
+            raise InvalidRequest(
+                f"retryOf has {len(record.retry_of or '')} characters; "
+                f"it must have at most {MAX_REQUEST_ID_CHARS}"
+            )
         if not _can_be_told(record.bbox_json):
             raise InvalidRequest(
                 f"bbox is {record.bbox_json:.80}; it must be JSON of at most {MAX_BBOX_CHARS} "
                 "characters, with finite numbers"
             )
+        # As the ingress does: a wrong field is told as such for unknown layers, too.
+        check_plain_fields(record, self.limits)
         layer = await self._layer(record.layer_id)
         judgement = await asyncio.to_thread(judge, record, layer.fields, self.limits)
         looked_at_ms = self.now_ms()
@@ -154,7 +196,7 @@ class Admission:
             self._failed_until_ms[layer_id] = now_ms + FAIL_FAST_MS
             raise
         if fields is None:
-            raise UnknownLayer(f"dbId {layer_id!r:.80}: there is no such layer")
+            raise UnknownLayer(layer_id)
         layer = LayerRecord(fields)
         _ = layer.product_id  # names the tile table: refuse here what SQLite would refuse later
         return layer
@@ -205,11 +247,11 @@ class Admission:
             request_id=record.request_id,
             at_ms=self.now_ms(),
             request_digest=caller_digest(record),
-            client=record.client[:MAX_TOLD_CHARS],
+            client=self._believed(record).client[:MAX_CLIENT_CHARS],
             layer_id=record.layer_id[:MAX_TOLD_CHARS],
             bbox_json=record.bbox_json if _can_be_told(record.bbox_json) else None,
             target_resolution_deg=_told_number(record.target_resolution_deg),
-            callback_urls=_callable_urls(record),
+            callback_urls=_callable_urls(record, self.limits),
             http_status=http_status,
             reason=reason,
         )
@@ -238,14 +280,14 @@ def _told_number(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _callable_urls(record: ExportRequested) -> tuple[str, ...]:
+def _callable_urls(record: ExportRequested, limits: RequestLimits) -> tuple[str, ...]:
     """The webhooks that may hear of the refusal: the sound ones, at most 20."""
-    limits = RequestLimits()
     urls = record.callback_urls[: limits.max_callback_urls]
     return tuple(
         url
         for url in urls
-        if url.startswith(("http://", "https://")) and len(url) <= limits.max_callback_url_chars
+        if len(url) <= limits.max_callback_url_chars
+        and refused_url(url, limits.callback_networks) is None
     )
 
 
@@ -267,6 +309,7 @@ def _admitted(record: ExportRequested, layer: LayerRecord, judgement: Judgement)
         format=record.format,
         export_id=judgement.export_id,
         area_wkb=judgement.area_wkb,
+        areas=judgement.areas,
         min_zoom=judgement.min_zoom,
         max_zoom=judgement.max_zoom,
         tiles_by_zoom=judgement.tiles_by_zoom,

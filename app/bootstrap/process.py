@@ -124,6 +124,7 @@ def place_of(settings: Settings, name: str) -> AppPlace:
     return AppPlace(
         brokers=bootstrap_of(settings).split(","),
         datadir=run_folder(settings, name) / "faust",
+        shared_folder=settings.data_dir / "run",
         partitions=PARTITIONS,
         prefix=settings.topic_prefix,
         instance_id=settings.instance_id,

@@ -1,6 +1,7 @@
 """The worker process: admission, tile writer and assembler in one Faust app without tables."""
 
 import asyncio
+import os
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,7 +21,9 @@ from app.bootstrap.process import (
 from app.catalogue.folder import FolderCatalogue
 from app.catalogue.port import SharedLookups
 from app.domain.errors import InvalidRecord
+from app.domain.ingress_seal import IngressSeal
 from app.domain.judgement import RequestLimits
+from app.ingress.auth.link_secret import load_link_secret
 from app.kafka.faust_app import ServiceApp, build_worker_app
 from app.settings import Settings
 from app.sources.opening import open_source
@@ -30,8 +33,9 @@ from app.writing.open_shards import OpenShards
 from app.writing.range_writer import RangeWriter
 from app.writing.sweeper import Sweeper
 
-DRAIN_S = 15.0
-"""How long assemblies may go on after the order to stop; then their lease heals them."""
+DRAIN_S = 12.0
+"""How long assemblies may go on after the order to stop; then they are stopped, within 3 s, and
+their lease heals them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,10 @@ def run(settings: Settings) -> None:
         )
         sweeping.cancel()
         await worker.shards.close()
+        if worker.assembler.is_left:
+            # The interpreter would wait for its thread. All is committed and the group left, and
+            # an assembly that is killed at any line is harmless.
+            os._exit(0)
 
     run_until_stopped(settings, main)
 
@@ -101,12 +109,24 @@ def build(settings: Settings) -> Worker:
                 FolderCatalogue(settings.catalogue_dir), timeout_s=settings.catalogue_timeout_s
             ),
             store=store,
-            limits=RequestLimits(max_vertices=settings.max_vertices, max_tiles=settings.max_tiles),
+            limits=RequestLimits(
+                max_vertices=settings.max_vertices,
+                max_tiles=settings.max_tiles,
+                max_area_km2=settings.max_area_km2,
+                callback_networks=settings.callback_networks,
+            ),
             now_ms=edge.now_ms,
+            seal=None if settings.trust_kafka_clients else _seal(settings),
         ),
     )
     sweeper = Sweeper(store, settings.removal_grace_s, edge.now_ms)
     return Worker(faust_app, shards, assembler, sweeper)
+
+
+def _seal(settings: Settings) -> IngressSeal:
+    """What the ingresses of this data folder seal with."""
+    configured = settings.link_secret.get_secret_value() if settings.link_secret else None
+    return IngressSeal(load_link_secret(settings.data_dir, configured))
 
 
 async def _is_published(store: ArtifactStore, export_id: str, attempt: str) -> bool:

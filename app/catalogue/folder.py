@@ -19,18 +19,24 @@ _Stamp = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """What a file held when it had this stamp; no record: it was broken."""
+    """What a file held when it had this stamp; no record: it was broken, or nobody knows."""
 
     stamp: _Stamp
     record: LayerFields | None
+
+
+_UNREADABLE = _File((0, 0, 0), None)
+"""A file that the disk does not give, and never gave: it may hold any layer."""
 
 
 class FolderCatalogue:
     """Layer records of `<folder>/*.json`.
 
     Every look-up compares the files' times and sizes with what was read, so a file that is put
-    there, replaced or removed counts at once. A broken file is skipped and logged once. Where two
-    files hold the same id, the first by name counts.
+    there, replaced or removed counts at once. A broken file is skipped and logged once. One that
+    cannot be read counts as it was read last; before that it may hold any layer, so of a layer that
+    no other file holds nothing can be said. Where two files hold the same id, the first by name
+    counts.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -43,12 +49,21 @@ class FolderCatalogue:
     async def find(self, layer_id: str) -> LayerFields | None:
         """Find one layer; see `Catalogue.find`."""
         await self._fresh()
-        return self._layers.get(layer_id.lower())
+        found = self._layers.get(layer_id.lower())
+        if found is None and (name := self._unreadable()) is not None:
+            raise CatalogueUnavailable(
+                f"no layer {layer_id.lower()} is known, and {self._folder / name} cannot be read"
+            )
+        return found
 
     async def all(self) -> list[LayerFields]:
         """All layers; see `Catalogue.all`."""
         await self._fresh()
         return [self._layers[layer_id] for layer_id in sorted(self._layers)]
+
+    def _unreadable(self) -> str | None:
+        """A file that may hold any layer, if there is one."""
+        return next((name for name, file in self._files.items() if file is _UNREADABLE), None)
 
     async def _fresh(self) -> None:
         """Read what has changed, once for all who ask while it is being read.
@@ -82,13 +97,16 @@ def _read_changed(folder: Path, known: dict[str, _File]) -> dict[str, _File]:
     with os.scandir(folder) as entries:
         names = sorted(entry.name for entry in entries if _is_record_name(entry.name))
     for name in names:
-        path = folder / name
+        path, before = folder / name, known.get(name)
         try:
             stamp = _stamp_of(path)
-            before = known.get(name)
             files[name] = before if before and before.stamp == stamp else _read_file(path, stamp)
+        except (FileNotFoundError, InvalidRecord) as error:
+            # Gone since the folder was listed, or no file: the others still count.
+            log.warning("layer_record_unreadable", file=str(path), reason=str(error))
         except OSError as error:
-            # Gone since the folder was listed, or not ours to read: the others still count.
+            # A disk that fails, too many open files, not ours to read: it may pass.
+            files[name] = before if before and before.record is not None else _UNREADABLE
             log.warning("layer_record_unreadable", file=str(path), reason=str(error))
     return files
 
@@ -96,7 +114,7 @@ def _read_changed(folder: Path, known: dict[str, _File]) -> dict[str, _File]:
 def _stamp_of(path: Path) -> _Stamp:
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):  # a pipe would hang whoever opens it
-        raise OSError(f"{path} is no file")
+        raise InvalidRecord(f"{path} is no file")
     return (status.st_mtime_ns, status.st_size, status.st_ino)
 
 

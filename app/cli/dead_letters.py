@@ -3,11 +3,12 @@
 import asyncio
 from collections import deque
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
-from app.cli.options import Broker, settings_with
+from app.cli.options import DataDir, RunningBroker, broker_of, settings_with
 from app.cli.screen import Screen, told_errors
 from app.domain.errors import InvalidRecord
 from app.kafka.codec import Codec
@@ -27,14 +28,15 @@ Offset = Annotated[int, typer.Argument(min=0, help="Place of the letter, as `lis
 
 @commands.command("list")
 def list_letters(
-    broker: Broker = None,
+    broker: RunningBroker = None,
+    data_dir: DataDir = None,
     prefix: Prefix = None,
     limit: Annotated[int, typer.Option(min=1, help="Show the last so many.")] = 50,
 ) -> None:
     """List the dead letters, one a line, the newest last."""
     screen = Screen()
     with told_errors(screen):
-        bootstrap, topics = _where(broker, prefix)
+        bootstrap, topics = _where(broker, data_dir, prefix)
         letters = asyncio.run(_last(bootstrap, topics, limit))
     for letter in letters:
         screen.say(
@@ -45,11 +47,16 @@ def list_letters(
 
 
 @commands.command()
-def show(offset: Offset, broker: Broker = None, prefix: Prefix = None) -> None:
+def show(
+    offset: Offset,
+    broker: RunningBroker = None,
+    data_dir: DataDir = None,
+    prefix: Prefix = None,
+) -> None:
     """Show one dead letter: where it came from, why it is here, and what it says."""
     screen = Screen()
     with told_errors(screen):
-        bootstrap, topics = _where(broker, prefix)
+        bootstrap, topics = _where(broker, data_dir, prefix)
         letter = asyncio.run(find_dead_letter(bootstrap, topics, offset))
     if letter is None:
         screen.refuse(f"there is no dead letter {offset}")
@@ -64,13 +71,17 @@ def show(offset: Offset, broker: Broker = None, prefix: Prefix = None) -> None:
 @commands.command()
 def replay(
     offsets: Annotated[list[int], typer.Argument(min=0, help="Places of the letters.")],
-    broker: Broker = None,
+    broker: RunningBroker = None,
+    data_dir: DataDir = None,
     prefix: Prefix = None,
 ) -> None:
-    """Send dead letters again to where they came from; doing it twice is harmless."""
+    """Send dead letters again to where they came from; requests twice are harmless.
+
+    An order (cancel, unpin, deliver again) acts as one that is given now.
+    """
     screen = Screen()
     with told_errors(screen):
-        bootstrap, topics = _where(broker, prefix)
+        bootstrap, topics = _where(broker, data_dir, prefix)
         count = asyncio.run(_replay(bootstrap, topics, offsets))
     screen.say(f"{count} of {len(offsets)} sent again")
     raise typer.Exit(0 if count == len(offsets) else 1)
@@ -88,11 +99,9 @@ async def _last(bootstrap: str, topics: Topics, limit: int) -> deque[DeadLetter]
     return kept
 
 
-def _where(broker: str | None, prefix: str | None) -> tuple[str, Topics]:
-    settings = settings_with(broker=broker, topic_prefix=prefix)
-    if settings.broker is None:
-        raise typer.BadParameter("name the broker: --broker HOST:PORT, or EXPORT_BROKER")
-    return settings.broker, Topics(settings.topic_prefix)
+def _where(broker: str | None, data_dir: Path | None, prefix: str | None) -> tuple[str, Topics]:
+    settings = settings_with(broker=broker, data_dir=data_dir, topic_prefix=prefix)
+    return broker_of(settings), Topics(settings.topic_prefix)
 
 
 def _said(letter: DeadLetter) -> str:
@@ -116,4 +125,8 @@ def _text(key: bytes | None) -> str:
 
 
 def _time(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds")
+    """A time, or the number of a letter that no clock has dated."""
+    try:
+        return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds")
+    except (ValueError, OverflowError, OSError):
+        return f"{at_ms} ms"

@@ -30,6 +30,19 @@ commands = typer.Typer()
 
 
 @dataclass(frozen=True, slots=True)
+class Service:
+    """Whom to ask.
+
+    Attributes:
+        url: Its address.
+        token: What to show it; None: nothing.
+    """
+
+    url: str
+    token: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """Where the package goes.
 
@@ -86,6 +99,14 @@ def export(
     url: Annotated[
         str, typer.Option(help="Address of the service.", envvar="EXPORT_URL")
     ] = "http://127.0.0.1:8080",
+    token: Annotated[
+        str | None,
+        typer.Option(
+            help="A JWT, where the service asks for one. Others on this machine see what is typed "
+            "here; better is the environment.",
+            envvar="EXPORT_TOKEN",
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace FILE if it is there.")] = False,
 ) -> None:
     """Export an area from a running service into FILE, with its metadata in FILE's .json.
@@ -109,13 +130,15 @@ def export(
             raise FileExistsError(f"{output} or {target.metadata.name} is there; --force replaces")
         if target.metadata == target.package:
             raise FileExistsError(f"{output} would be its own metadata; use the suffix .gpkg")
-        asyncio.run(_export(screen, url, body, target))
+        asyncio.run(_export(screen, Service(url, token), body, target))
     screen.say(f"Written: {output} and {target.metadata.name}")
 
 
-async def _export(screen: Screen, url: str, body: dict[str, Any], target: Target) -> None:
-    async with ServiceClient.connected(url) as client:
+async def _export(screen: Screen, service: Service, body: dict[str, Any], target: Target) -> None:
+    async with ServiceClient.connected(service.url, token=service.token) as client:
         finished = await _until_finished(screen, client, body)
+        if service.token is not None:
+            finished = await client.linked(finished)
         part = target.in_part_dir()
         target.part_dir.mkdir(parents=True, exist_ok=True)
         with screen.bar("Downloading", in_bytes=True) as on_bytes:

@@ -5,7 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from app.settings import Settings
+from app.kafka.embedded_broker import running_broker
+from app.settings import Settings, read_settings
 
 DataDir = Annotated[
     Path | None,
@@ -22,6 +23,14 @@ Broker = Annotated[
         help="Kafka bootstrap address. Default: EXPORT_BROKER, else the embedded broker.",
     ),
 ]
+RunningBroker = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="Kafka bootstrap address. Default: EXPORT_BROKER, else the embedded broker of an `up` "
+        "that runs on the data folder.",
+    ),
+]
 
 
 def settings_with(**chosen: Any) -> Settings:
@@ -33,4 +42,13 @@ def settings_with(**chosen: Any) -> Settings:
     >>> settings_with(port=8081, broker=None).port
     8081
     """
-    return Settings(**{name: value for name, value in chosen.items() if value is not None})
+    return read_settings(**{name: value for name, value in chosen.items() if value is not None})
+
+
+def broker_of(settings: Settings) -> str:
+    """The broker that is there: the one that was named, else the embedded one of a running `up`.
+
+    Raises:
+        BrokerUnavailable: None was named, and none runs on the data folder.
+    """
+    return settings.broker or running_broker(settings.data_dir / "broker")

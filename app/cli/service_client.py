@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
@@ -52,19 +52,27 @@ class FinishedExport:
         metadata_uri: Where to download its metadata.
         sha256: SHA-256 of the GeoPackage, 64 hexadecimal digits.
         file_bytes: Size of the GeoPackage.
+        request_id: The request that it answers.
     """
 
     file_uri: str
     metadata_uri: str
     sha256: str
     file_bytes: int
+    request_id: str = ""
 
     @classmethod
     def from_answer(cls, answer: dict[str, Any]) -> "FinishedExport":
         """Read a Completed answer of `POST /create`."""
         file_uri = str(answer["fileUri"])
         metadata_uri = answer.get("metadataUri") or file_uri.removesuffix(".gpkg") + ".json"
-        return cls(file_uri, str(metadata_uri), str(answer["sha256"]), int(answer["fileSize"]))
+        return cls(
+            file_uri,
+            str(metadata_uri),
+            str(answer["sha256"]),
+            int(answer["fileSize"]),
+            str(answer.get("requestId", "")),
+        )
 
 
 class ServiceClient:
@@ -81,11 +89,19 @@ class ServiceClient:
     @classmethod
     @asynccontextmanager
     async def connected(
-        cls, url: str, *, patience_s: float = PATIENCE_S
+        cls, url: str, *, token: str | None = None, patience_s: float = PATIENCE_S
     ) -> AsyncIterator["ServiceClient"]:
-        """Open a session; a proxy of the environment is used for other machines only."""
+        """Open a session; a proxy of the environment is used for other machines only.
+
+        Args:
+            url: Address of the service.
+            token: Whom to show; None: nobody. As Authorization, which does not follow a redirect
+                to another host.
+            patience_s: See PATIENCE_S, seconds.
+        """
         trust_env = urlsplit(url).hostname not in LOOPBACK
-        async with aiohttp.ClientSession(trust_env=trust_env) as session:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        async with aiohttp.ClientSession(trust_env=trust_env, headers=headers) as session:
             yield cls(session, url, patience_s=patience_s)
 
     async def ask(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -148,6 +164,20 @@ class ServiceClient:
                 raise ExportDidNotFinish(f"no result although the status is Completed: {answer}")
             await asyncio.sleep(POLL_S)
         return FinishedExport.from_answer(answer)
+
+    async def linked(self, export: FinishedExport) -> FinishedExport:
+        """The same export by links that outlast a token: a long download needs no second one.
+
+        Raises:
+            ServiceNotReached: No connection, or no answer of this service.
+            ExportRefused: There are no links.
+        """
+        status, answer = await self._json("POST", f"/exports/{export.request_id}/links")
+        if status != HTTPStatus.OK:
+            raise ExportRefused(f"{answer.get('message', answer)} (HTTP {status})")
+        return replace(
+            export, file_uri=str(answer["fileUri"]), metadata_uri=str(answer["metadataUri"])
+        )
 
     async def download_package(
         self, export: FinishedExport, path: Path, on_bytes: Callable[[int, int], None]

@@ -6,7 +6,7 @@ import typer
 
 from app.cli.processes import Processes, Run
 from app.cli.screen import Screen, told_errors
-from app.settings import Settings
+from app.settings import read_settings
 from app.supervisor.parent_watch import stop_with_supervisor
 
 ABOUT = {
@@ -37,7 +37,7 @@ def _command(run: Run) -> Callable[[], None]:
     def command() -> None:
         screen = Screen()
         with told_errors(screen):
-            settings = Settings()
+            settings = read_settings()
             if settings.broker is None:
                 screen.refuse(
                     "EXPORT_BROKER is not set: name a Kafka broker (host:port), or start "

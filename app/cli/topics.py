@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from app.cli.options import Broker, settings_with
+from app.cli.options import DataDir, RunningBroker, broker_of, settings_with
 from app.cli.screen import Screen, told_errors
 from app.kafka.topic_admin import TopicReport, check_topics, create_topics
 from app.kafka.topics import Topics
@@ -17,7 +17,8 @@ commands = typer.Typer()
 
 @commands.command()
 def topics(
-    broker: Broker = None,
+    broker: RunningBroker = None,
+    data_dir: DataDir = None,
     check: Annotated[bool, typer.Option("--check", help="Create nothing, only compare.")] = False,
     replication_factor: Annotated[
         int | None, typer.Option(min=1, help="Copies of each partition. Default: 1; cluster: 3.")
@@ -29,27 +30,27 @@ def topics(
     """Create the topics that the broker lacks, and report every setting that differs.
 
     Safe to repeat. Settings of topics that exist are reported and never changed: change them with
-    your broker's tools. Exit status 0: all is as it must be; 1: something differs or is missing.
+    your broker's tools. Exit status 0: the service can run; 1: it cannot, for a topic is missing or
+    has other partitions or another cleanup policy. With --check any difference is a 1.
     """
     screen = Screen()
     with told_errors(screen):
         settings = settings_with(
-            broker=broker, replication_factor=replication_factor, topic_prefix=prefix
+            broker=broker,
+            data_dir=data_dir,
+            replication_factor=replication_factor,
+            topic_prefix=prefix,
         )
-        if settings.broker is None:
-            screen.refuse("name the broker: --broker HOST:PORT, or EXPORT_BROKER")
-            raise typer.Exit(2)
+        bootstrap = broker_of(settings)
         names = Topics(settings.topic_prefix)
         if check:
-            report = asyncio.run(check_topics(settings.broker, names))
+            report = asyncio.run(check_topics(bootstrap, names))
         else:
             report = asyncio.run(
-                create_topics(
-                    settings.broker, names, replication_factor=settings.replication_factor
-                )
+                create_topics(bootstrap, names, replication_factor=settings.replication_factor)
             )
     _show(names, report)
-    raise typer.Exit(0 if report.is_sound else 1)
+    raise typer.Exit(0 if (report.is_sound if check else report.is_usable) else 1)
 
 
 def _show(names: Topics, report: TopicReport) -> None:
@@ -65,4 +66,4 @@ def _show(names: Topics, report: TopicReport) -> None:
         table.add_row(name, str(spec.partitions), spec.cleanup_policy, state)
     Console().print(table)
     for text in report.differences:
-        Screen().say(f"differs: {text}")
+        Screen().say(f"{'cannot be used' if text in report.dangers else 'differs'}: {text}")

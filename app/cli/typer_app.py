@@ -2,7 +2,7 @@
 
 import typer
 
-from app.cli import dead_letters, export, topics, up, verify
+from app.cli import dead_letters, export, settings_list, topics, up, verify
 from app.cli.processes import Processes
 from app.cli.services import add_services
 
@@ -29,7 +29,7 @@ def build_typer_app(processes: Processes) -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    for part in (up, topics, export, verify):
+    for part in (up, topics, export, verify, settings_list):
         typer_app.add_typer(part.commands)
     typer_app.add_typer(
         dead_letters.commands,

@@ -9,6 +9,8 @@ import typer
 from app.cli.options import Broker, DataDir, settings_with
 from app.cli.screen import OnAmount, Screen, told_errors
 from app.demo import DEMO_LAYER_ID, DemoLayer, make_demo_layer
+from app.ingress.auth.bind_rule import check_bind, is_loopback
+from app.ingress.auth.keys import check_key_file
 from app.settings import Settings
 from app.supervisor.data_folder_lock import hold_data_folder
 from app.supervisor.stop_signals import StopSignals
@@ -43,11 +45,15 @@ def up(
     """Start everything on this machine: broker, ingress, coordinator and workers.
 
     A process that ends is started again. Ctrl-C or SIGTERM stops everything without losing work
-    in progress; the next start goes on where this one stopped. Logs: DATA_DIR/run.
+    in progress; the next start goes on where this one stopped. Logs: DATA_DIR/run; one that grows
+    beyond 32 MiB is put aside, five of each process are kept.
     """
     screen = Screen()
     with told_errors(screen):
         settings = settings_with(port=port, data_dir=data_dir, host=host, broker=broker)
+        # Before anything starts: its ingress alone would end and be started again for ever.
+        check_bind(settings)
+        check_key_file(settings.jwks_file)
         with hold_data_folder(settings.data_dir, screen.say) as lock:
             free_port = choose_port(settings.host, settings.port)
             settings = settings.model_copy(
@@ -77,7 +83,7 @@ BAR: Final = "Making the demo layer (once)"
 
 
 async def _up(settings: Settings, screen: Screen, *, workers: int, demo: bool, lock: int) -> None:
-    desk = Desk(screen.say, lambda url: _show_ready(screen, url, demo=demo))
+    desk = Desk(screen.say, lambda url: _show_ready(screen, url, settings, demo=demo))
     with StopSignals().caught() as stop:
         if demo and await _demo_unless_stopped(settings, screen, stop) is None:
             return
@@ -110,9 +116,12 @@ async def _demo_unless_stopped(
             return None
 
 
-def _show_ready(screen: Screen, url: str, *, demo: bool) -> None:
+def _show_ready(screen: Screen, url: str, settings: Settings, *, demo: bool) -> None:
     screen.say("")
     screen.say(f"Ready: {url}")
+    if not settings.has_keys:
+        reach = "this machine only" if is_loopback(settings.host) else "everybody who reaches it"
+        screen.say(f"No keys are configured: it is open to {reach}, without tokens.")
     if demo:
         body = f'{{"dbId": "{DEMO_LAYER_ID}", "bbox": {DEMO_BBOX}}}'
         screen.say("An export of the demo layer:")

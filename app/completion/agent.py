@@ -15,6 +15,7 @@ from typing import Any
 from app.completion.courier import Courier
 from app.completion.give_up import give_up
 from app.completion.owner import TABLES, Completion
+from app.completion.webhook_call import WebhookRules
 from app.domain.topic_names import EXPORT_SETTLEMENTS
 from app.kafka.edge import Edge
 from app.kafka.owner_agent import OwnerAgent, attach_owner
@@ -49,20 +50,29 @@ class CompletionStage:
         ]
 
     async def deliver(self) -> None:
-        """Run the courier for as long as the app runs."""
-        task = asyncio.create_task(self.courier.run())
+        """Run the courier for as long as the app runs.
+
+        Faust ends the process when this raises, so a courier that ends takes the process along:
+        without it no webhook would be called.
+        """
+        running = asyncio.create_task(self.courier.run(), name="courier")
+        stopped = asyncio.create_task(self.edge.faust_app.wait_for_stopped())
         try:
-            await self.edge.faust_app.wait_for_stopped()
+            await asyncio.wait([running, stopped], return_when=asyncio.FIRST_COMPLETED)
+            if running.done():
+                running.result()
+                raise RuntimeError("the courier has ended")
         finally:
-            task.cancel()
+            for task in (running, stopped):
+                task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await task
+                await running
 
 
-def attach(edge: Edge, *, webhook_timeout_s: float) -> CompletionStage:
+def attach(edge: Edge, rules: WebhookRules) -> CompletionStage:
     """Add the completion stage to the coordinator's app."""
     stage = CompletionStage(edge)
-    stage.courier = Courier(stage.owners, edge.outbox, edge.now_ms, webhook_timeout_s)
+    stage.courier = Courier(stage.owners, edge.outbox, edge.now_ms, rules)
 
     def make_owner(partition: int) -> Completion:
         return Completion(

@@ -19,7 +19,7 @@ ASK_FOR_PATIENCE = (429, 503)
 """Answers whose Retry-After is heeded (RFC 9110, RFC 6585)."""
 
 GIVE_UP_MS = 72 * 3600 * 1000
-"""A webhook that has not answered for so long is given up, ms."""
+"""A webhook that has not answered for so long is given up, after one last try then, ms."""
 
 FIRST_WAIT_MS = 1_000
 LONGEST_WAIT_MS = 3600 * 1000
@@ -86,7 +86,8 @@ def tried(delivery_of: DeliveryOf, result_of: ResultOf, record: DeliveryTried) -
     elif record.http_status == GONE or record.at_ms - begun_at_ms(row) >= GIVE_UP_MS:
         row = replace(row, state=GIVEN_UP, next_at_ms=0)
     else:
-        row = replace(row, next_at_ms=_next_at_ms(record))
+        last_at_ms = begun_at_ms(row) + GIVE_UP_MS
+        row = replace(row, next_at_ms=min(_next_at_ms(record), last_at_ms))
     return Decision(stores=(Store("deliveries", record.delivery_id, row),))
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
+from app.completion.call_agenda import CallAgenda
 from app.completion.deliveries import (
     GIVE_UP_MS,
     PENDING,
@@ -13,7 +14,7 @@ from app.completion.deliveries import (
     tried,
     warn,
 )
-from app.completion.settle import forget_at_ms, settle
+from app.completion.settle import drop_at_ms, settle
 from app.domain.agenda import Agenda
 from app.domain.decision import NOTHING, Decision, Store
 from app.domain.inbox import InboxPosition
@@ -22,6 +23,7 @@ from app.domain.records import (
     ExportFinished,
     RedeliveryAsked,
     RequestExpiring,
+    RequestForgotten,
     RequestSettled,
     Tick,
 )
@@ -44,7 +46,9 @@ class Completion:
             None. Results and settled deliveries are many and stay encoded in the table.
         on_pending: Called when a delivery has become due or its next try is known.
         pending: Deliveries that are not done, by delivery id.
-        results: Ids of the requests whose result stands, by the time at which it is forgotten.
+        calls: Those of them whose result stands, in the order of their next try.
+        results: Ids of the requests whose result stands, by the time at which it is forgotten
+            at the latest.
         delivered: Delivery ids by request, to be forgotten with it.
         waiting: Deliveries whose result does not stand, by the time at which they are forgotten.
     """
@@ -52,6 +56,7 @@ class Completion:
     find_row: FindRow
     on_pending: Callable[[], None]
     pending: dict[str, DeliveryRow] = field(default_factory=dict)
+    calls: CallAgenda = field(default_factory=CallAgenda)
     results: Agenda = field(default_factory=Agenda)
     delivered: dict[str, set[str]] = field(default_factory=dict)
     waiting: Agenda = field(default_factory=Agenda)
@@ -59,26 +64,37 @@ class Completion:
     def load(self, table: str, key: str, row: Any) -> None:
         """Take over a row as the table has it."""
         if table == "results":
-            if row is None:
-                self.results.drop(key)
-                self.delivered.pop(key, None)
-            else:
-                self.results.put(key, forget_at_ms(row))
-                for known in self.delivered.get(key, ()):
-                    self.waiting.drop(known)
+            self._note_result(key, row)
         else:
             self._note_delivery(key, row)
         if self.pending:
             self.on_pending()
 
+    def _note_result(self, key: str, row: ExportFinished | None) -> None:
+        if row is None:
+            self.results.drop(key)
+            for known in self.delivered.pop(key, ()):
+                if (pending := self.pending.get(known)) is not None:
+                    self.calls.drop(known, pending)
+            return
+        self.results.put(key, drop_at_ms(row))
+        for known in self.delivered.get(key, ()):
+            self.waiting.drop(known)
+            if (pending := self.pending.get(known)) is not None:
+                self.calls.put(known, pending)
+
     def _note_delivery(self, key: str, row: DeliveryRow | None) -> None:
         old = self.pending.pop(key, None)
         self.waiting.drop(key)
+        if old is not None:
+            self.calls.drop(key, old)
         if row is not None:
             self.delivered.setdefault(row.request_id, set()).add(key)
             if row.state == PENDING:
                 self.pending[key] = row
-                if row.request_id not in self.results:
+                if row.request_id in self.results:
+                    self.calls.put(key, row)
+                else:
                     self.waiting.put(key, begun_at_ms(row) + GIVE_UP_MS)
         elif old is not None:
             self.delivered.get(old.request_id, set()).discard(key)
@@ -87,19 +103,20 @@ class Completion:
         """Decide about one record; changes nothing itself.
 
         Running twice is harmless: the first result of a request stands, and every later one,
-        a replay too, only confirms it; a try is noted once, by its number.
+        a replay too, only confirms it; a delivery is made once, by its id, and a try is noted
+        once, by its number.
         """
         match record:
             case RequestSettled():
-                return settle(self.result_of, record)
+                return settle(self._delivery_of, self.result_of, record)
             case DeliveryTried():
                 return tried(self._delivery_of, self.result_of, record)
             case RedeliveryAsked():
                 return ask_redelivery(self._delivery_of, self.result_of, record)
             case RequestExpiring():
                 return self._warn(record)
-            case Tick():
-                return self._forget(record.at_ms)
+            case RequestForgotten() | Tick():
+                return self._forget(record)
             case _:
                 return NOTHING
 
@@ -112,18 +129,29 @@ class Completion:
         due = [self.results.first_number(), self.waiting.first_number()]
         return min((int(at_ms) for at_ms in due if at_ms is not None), default=None)
 
-    def _forget(self, now_ms: int) -> Decision:
-        """Forget results whose time is over, each after its deliveries, and what has no result."""
+    def _forget(self, record: RequestForgotten | Tick) -> Decision:
+        """Forget results whose time is over, each after its deliveries, and what has no result.
+
+        How a request failed is told for longer than the registrar remembers it.
+        """
         stores: list[Store] = []
+        if isinstance(record, RequestForgotten):
+            result = self.result_of(record.request_id)
+            is_over = result is not None and result.success
+            return Decision(tuple(self._dropped(record.request_id)) if is_over else ())
+        now_ms = record.at_ms
         for request_id in islice(self.results.up_to(now_ms), AT_ONCE):
-            stores += (
-                Store("deliveries", key, None) for key in sorted(self.delivered.get(request_id, ()))
-            )
-            stores.append(Store("results", request_id, None))
+            stores += self._dropped(request_id)
         stores += (
             Store("deliveries", key, None) for key in islice(self.waiting.up_to(now_ms), AT_ONCE)
         )
         return Decision(tuple(stores))
+
+    def _dropped(self, request_id: str) -> Iterator[Store]:
+        """A result goes, after its deliveries."""
+        for key in sorted(self.delivered.get(request_id, ())):
+            yield Store("deliveries", key, None)
+        yield Store("results", request_id, None)
 
     def _warn(self, record: RequestExpiring) -> Decision:
         """Warn of an expiry, unless the result has been forgotten: then there is no body."""
@@ -132,19 +160,6 @@ class Completion:
         keys = sorted(self.delivered.get(record.request_id, ()))
         rows = (self._delivery_of(key) for key in keys)
         return warn((row for row in rows if row is not None), record)
-
-    def due(self, now_ms: int) -> Iterator[tuple[str, DeliveryRow]]:
-        """Yield the deliveries whose next try is due and whose result stands."""
-        for delivery_id, row in list(self.pending.items()):
-            if row.next_at_ms <= now_ms and row.request_id in self.results:
-                yield delivery_id, row
-
-    def next_due_ms(self) -> int | None:
-        """When the next try of any delivery is due, ms since 1970 UTC."""
-        return min(
-            (row.next_at_ms for row in self.pending.values() if row.request_id in self.results),
-            default=None,
-        )
 
     def result_of(self, request_id: str) -> ExportFinished | None:
         """The result of a request, from its table; None: it has none yet."""

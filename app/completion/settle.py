@@ -2,7 +2,13 @@
 
 from datetime import UTC, datetime
 
-from app.completion.deliveries import ResultOf, event_of, first_delivery
+from app.completion.deliveries import (
+    DeliveryOf,
+    ResultOf,
+    delivery_id,
+    event_of,
+    first_delivery,
+)
 from app.domain.decision import Decision, Send, Store
 from app.domain.records import ExportFinished, RequestConfirmed, RequestSettled, TilesTold
 from app.domain.topic_names import EXPORT_REGISTRY
@@ -16,24 +22,32 @@ KEEP_FAILURE_MS = 30 * DAY_MS
 """How long a failure is told, before that, ms."""
 
 
-def settle(result_of: ResultOf, record: RequestSettled) -> Decision:
+KEEP_AT_MOST_MS = 5 * 365 * DAY_MS
+"""How long a result waits for the registrar to forget its request, ms: rows that a dying broker
+tore apart must not stay for ever."""
+
+
+def settle(delivery_of: DeliveryOf, result_of: ResultOf, record: RequestSettled) -> Decision:
     """Store the result of a request once; whoever says it again is only told that it stands.
 
     The deliveries come before the result, whose row marks a replay: a delivery without a
-    result is not due, so dying between the two calls nobody.
+    result is not due, so dying between the two calls nobody. An address that is named with a
+    result that stands gets it too: a broker that died may have forgotten its delivery, or the
+    end of the export, which was made again then, and others joined it.
     """
     confirmed = Send(
         EXPORT_REGISTRY, record.request_id, RequestConfirmed(record.request_id, record.at_ms)
     )
-    if result_of(record.request_id) is not None:
-        return Decision(sends=(confirmed,))
-    result = finished(record)
-    deliveries = (
+    standing = result_of(record.request_id)
+    result = standing or finished(record)
+    stores = [
         first_delivery(record.request_id, url, record.at_ms, event_of(result))
         for url in dict.fromkeys(record.callback_urls)
-    )
-    stored = Store("results", record.request_id, result)
-    return Decision(stores=(*deliveries, stored), sends=(confirmed,))
+        if standing is None or delivery_of(delivery_id(record.request_id, url)) is None
+    ]
+    if standing is None:
+        stores.append(Store("results", record.request_id, result))
+    return Decision(tuple(stores), (confirmed,))
 
 
 def finished(record: RequestSettled) -> ExportFinished:
@@ -79,8 +93,16 @@ def ms_of(iso: str) -> int:
     return round(datetime.fromisoformat(iso).timestamp() * 1000)
 
 
+def drop_at_ms(result: ExportFinished) -> int:
+    """When a result is forgotten without a word of the registrar, ms since 1970 UTC.
+
+    A package may be kept longer than its result says, which the registrar alone knows.
+    """
+    return forget_at_ms(result) + (KEEP_AT_MOST_MS if result.success else 0)
+
+
 def forget_at_ms(result: ExportFinished) -> int:
-    """Until when a result is remembered: 7 days beyond its package, ms since 1970 UTC."""
+    """Until when a result is remembered at least: 7 days beyond its package, ms since 1970 UTC."""
     ended_ms = ms_of(result.finished_at) + KEEP_FAILURE_MS
     offered_ms = ms_of(result.expiration_time) if result.expiration_time else ended_ms
     return offered_ms + KEEP_RESULT_MS

@@ -5,7 +5,7 @@ for a box without area. Axis-aligned boxes keep their float coordinates untouche
 cover computes with exactly those numbers.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,6 +17,9 @@ from app.domain.errors import InvalidRecord, InvalidRequest
 
 EDGE_DEG: Final = 1e-9
 """What two areas share and is not wider than this is an edge: about 0.1 mm of float noise."""
+
+AUTHALIC_RADIUS_KM: Final = 6_371.0072
+"""Radius of the sphere that has the surface of the Earth (WGS 84), km."""
 
 MAX_BOX_PAIRS: Final = 10_000
 """Boxes against boxes are compared pair by pair up to here, and by shapely's index beyond."""
@@ -196,6 +199,22 @@ def export_area(
     return shared
 
 
+def delivered_area(boxes: Sequence[BoundingBox], footprint: BaseGeometry) -> BaseGeometry:
+    """What boxes of tiles and a layer's footprint share: polygons, without edges that only touch.
+
+    Args:
+        boxes: The bounds of tiles that were made for the footprint; one or more.
+        footprint: What `parse_footprint` returned.
+
+    Returns:
+        Polygons where there are any, else lines or points, as of a request without area on the
+        footprint's edge; never nothing.
+    """
+    bounds = shapely.union_all([box.as_area() for box in boxes])
+    pieces = _simple_parts(shapely.intersection(bounds, footprint))
+    return _of_dimension(pieces, 0) or bounds
+
+
 def _shared_area(requested: BaseGeometry, footprint: BaseGeometry) -> BaseGeometry | None:
     asked, covered = boxes_of(requested), boxes_of(footprint)
     if asked and covered and len(asked) * len(covered) <= MAX_BOX_PAIRS:
@@ -237,3 +256,20 @@ def _thickness_deg(polygon: BaseGeometry) -> float:
     """The width of a long strip with the polygon's area and edge length; exact for none."""
     length = float(shapely.length(polygon))
     return 2 * float(shapely.area(polygon)) / length if length else 0.0
+
+
+def area_km2(area: BaseGeometry) -> float:
+    """Measure an area on a sphere with the surface of the Earth, square kilometres.
+
+    Exact for boxes: Lambert's cylindrical projection keeps areas. Slanting edges are taken as
+    straight in that projection, which differs little for edges of a few degrees.
+
+    >>> round(area_km2(shapely.box(-180, -90, 180, 90)))
+    510065625
+    """
+
+    def project(positions: Any) -> Any:
+        lon, lat = np.radians(positions[:, 0]), np.radians(positions[:, 1])
+        return np.column_stack((lon, np.sin(lat))) * AUTHALIC_RADIUS_KM
+
+    return float(shapely.transform(area, project).area)

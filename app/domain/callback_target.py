@@ -27,7 +27,15 @@ _NAT64: Final = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
 _IPV4_COMPATIBLE: Final = IPv6Network("::/96")
 """RFC 4291, 2.5.5.1, deprecated; some systems still route it."""
 
-_CARRIER_GRADE_NAT: Final = IPv4Network("100.64.0.0/10")
+_INNER: Final[tuple[tuple[Network, str], ...]] = (
+    (IPv4Network("100.64.0.0/10"), "carrier-grade NAT"),
+    (IPv4Network("168.63.129.16/32"), "cloud metadata"),
+    (IPv4Network("192.0.0.0/24"), "protocol assignment"),
+    (IPv4Network("192.88.99.0/24"), "6to4 relay"),
+    (IPv6Network("3fff::/20"), "documentation"),
+)
+"""What `ipaddress` takes for public, at least in some versions of Python. Azure answers its virtual
+machines at 168.63.129.16, Oracle at 192.0.0.192; most other clouds at link-local addresses."""
 
 
 def refused_url(url: str, allowed: Iterable[Network]) -> str | None:
@@ -76,7 +84,8 @@ def refused_address(address: Address, allowed: Iterable[Network]) -> str | None:
     kind = _kind_of(meant)
     if kind is None or any(meant in network for network in allowed):
         return None
-    return f"{meant} is a {kind} address, and webhook_allowed_networks does not name it"
+    article = "an" if kind[0] in "aeiou" else "a"
+    return f"{meant} is {article} {kind} address, and webhook_allowed_networks does not name it"
 
 
 def embedded_address(address: Address) -> Address:
@@ -139,9 +148,9 @@ def _kind_of(address: Address) -> str | None:
         (address.is_unspecified, "unspecified"),
         (address.is_link_local, "link-local"),
         (address.is_multicast, "multicast"),
-        (isinstance(address, IPv4Address) and address in _CARRIER_GRADE_NAT, "carrier-grade NAT"),
         (address.is_reserved, "reserved"),
         (isinstance(address, IPv6Address) and address.is_site_local, "site-local"),
+        *((address in network, kind) for network, kind in _INNER),
         (not address.is_global, "private"),
     )
     return next((kind for holds, kind in kinds if holds), None)

@@ -2,6 +2,7 @@
 
 ExportServiceError
 ├── InvalidRequest              the caller's fault: HTTP 4xx or failed result, never retried
+│   ├── TooManyRequests         429: the client has sent too many within a minute
 │   ├── UnknownLayer            404: no layer record with that id
 │   └── RequestTooLarge         413: body, vertices or tiles beyond a limit
 ├── InvalidRecord               bytes that are no record of ours: dead letter, never retried
@@ -14,7 +15,19 @@ ExportServiceError
 └── ShardLost                   a shard is no longer ours, or no longer whole
 """
 
+import json
 from http import HTTPStatus
+
+
+def told(value: object) -> str:
+    """A value as JSON writes it, at most 80 characters: callers know JSON, not Python.
+
+    In ASCII, so that half a surrogate pair in a caller's JSON does not break the answer.
+
+    >>> told(None), told(True), told("text")
+    ('null', 'true', '"text"')
+    """
+    return f"{json.dumps(value, default=str):.80}"
 
 
 class ExportServiceError(Exception):
@@ -35,6 +48,10 @@ class UnknownLayer(InvalidRequest):
 
     http_status = HTTPStatus.NOT_FOUND
 
+    def __init__(self, layer_id: str) -> None:
+        """Name the layer, in the same words over HTTP and on Kafka."""
+        super().__init__(f"dbId is {layer_id:.80}; the catalogue has no such layer")
+
 
 class RequestTooLarge(InvalidRequest):
     """The body, the polygon or the tile count is beyond a limit."""
@@ -44,6 +61,21 @@ class RequestTooLarge(InvalidRequest):
 
 class InvalidRecord(ExportServiceError):
     """Bytes from a topic that are no record of ours; they go to the dead letters."""
+
+
+class TooManyRequests(InvalidRequest):
+    """A client has sent more requests than it may; later it may again.
+
+    Attributes:
+        retry_after_s: When, seconds from now.
+    """
+
+    http_status = HTTPStatus.TOO_MANY_REQUESTS
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        """Say why, and when to come again."""
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class TemporaryFailure(ExportServiceError):

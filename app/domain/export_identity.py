@@ -5,13 +5,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from app.domain.tile_cover import TileCover
+from app.domain.export_cover import ExportCover
 
 
 def export_id(
     layer_id: str,
     layer_version: str,
-    cover: TileCover,
+    cover: ExportCover,
     *,
     on_error: str,
     tile_format: str = "source",
@@ -22,7 +22,7 @@ def export_id(
     Args:
         layer_id: The layer's catalogue record.
         layer_version: Its productVersion, so that a new version makes a new export.
-        cover: The exact tiles. How the area was drawn does not matter.
+        cover: The exact tiles, table by table. How the area was drawn does not matter.
         on_error: fail or skip.
         tile_format: The request's `format`.
         crs: The request's `crs`.

@@ -53,6 +53,7 @@ class ExportAssembled:
     attempt: Attempt
     at_ms: AtMs
     facts: Annotated[PackageFacts, Doc("The finished package.")]
+    late: Annotated[bool, Doc("The attempt is not planned any more: the file may be gone.")] = False
 
 
 @dataclass(frozen=True, slots=True)

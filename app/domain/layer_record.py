@@ -12,6 +12,9 @@ from app.domain.errors import InvalidRequest
 PRODUCT_ID = re.compile(r"(?!(?i:gpkg|sqlite|rtree)_)[A-Za-z][A-Za-z0-9_]*")
 """A table name; the three prefixes belong to GeoPackage and SQLite themselves."""
 
+MAX_MEAN_TILE_BYTES = 10**12
+"""Beyond this the record is wrong, and its number might be more than a record of ours can hold."""
+
 NOT_IN_FILE_NAMES = re.compile(r"[^A-Za-z0-9.-]+")
 
 
@@ -76,10 +79,11 @@ class LayerRecord:
 
     @property
     def mean_tile_bytes(self) -> int:
-        """Mean tile size that the record names, bytes; 0: it names none."""
+        """Mean tile size that the record names, bytes; 0: it names none that can be."""
         value = self.fields.get("meanTileBytes")
-        known = isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
-        return int(value) if known and value is not None else 0
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return 0
+        return int(value) if 0 < value <= MAX_MEAN_TILE_BYTES else 0
 
     @property
     def public_fields(self) -> dict[str, Any]:

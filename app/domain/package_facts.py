@@ -64,6 +64,15 @@ class PackageFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class ZoomArea:
+    """An area that is wanted at zooms of its own."""
+
+    area_wkb: Annotated[bytes, Doc("The area, WKB, degrees, OGC:CRS84.")]
+    min_zoom: Annotated[int, Doc("Its coarsest zoom.")]
+    max_zoom: Annotated[int, Doc("Its finest zoom.")]
+
+
+@dataclass(frozen=True, slots=True)
 class PackagePlan:
     """Everything the assembler needs to know of an export, fixed when it started."""
 
@@ -73,9 +82,15 @@ class PackagePlan:
     layer_json: Annotated[
         str, Doc("The layer's record as it was when the export started, JSON, without source.")
     ]
-    area_wkb: Annotated[bytes, Doc("Area of the export, WKB, degrees, OGC:CRS84.")]
+    area_wkb: Annotated[
+        bytes, Doc("Area of the export, WKB, degrees, OGC:CRS84; empty where areas are given.")
+    ]
     min_zoom: Annotated[int, Doc("Coarsest zoom of the export.")]
     max_zoom: Annotated[int, Doc("Finest zoom of the export.")]
     tiles_per_range: Annotated[int, Doc("Tiles in each range but the last, count.")]
     algorithm: Annotated[int, Doc("Version of the algorithm that cuts the area into ranges.")]
     on_error: Annotated[str, Doc("fail or skip: what an unreadable tile does.")]
+    areas: Annotated[
+        tuple[ZoomArea, ...],
+        Doc("Areas with zooms of their own, one table for each finest zoom; empty: area_wkb."),
+    ] = ()

@@ -1,8 +1,14 @@
 """Fields that many records have, with their one meaning."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from app.domain.avro_doc import Doc
+
+ANONYMOUS_CLIENT: Final = "anonymous"
+"""Whoever does not have to say who they are, or leaves it empty."""
+MAX_CLIENT_CHARS: Final = 256
+"""Length of a client's name: it stands in each record and row of a request, and in log lines.
+OpenID Connect allows a `sub` of 255."""
 
 AtMs = Annotated[int, Doc("When the sender sent it, ms since 1970 UTC.")]
 RequestId = Annotated[str, Doc("The request, a uuid chosen by ingress or producer.")]

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from app.domain.avro_doc import Doc
-from app.domain.package_facts import ZoomTiles
+from app.domain.package_facts import ZoomArea, ZoomTiles
 from app.domain.record_fields import (
+    ANONYMOUS_CLIENT,
     AtMs,
     BboxJson,
     CallbackUrls,
@@ -30,12 +31,12 @@ class ExportRequested:
     ]
     layer_id: Annotated[str, Doc("The layer's catalogue record, uuid.", name="dbId")]
     at_ms: Annotated[int, Doc("When the producer sent it, ms since 1970 UTC.", name="atMs")] = 0
-    client: Annotated[str, Doc("Who asks.", name="client")] = "anonymous"
+    client: Annotated[str, Doc("Who asks.", name="client")] = ANONYMOUS_CLIENT
     bbox_json: Annotated[
         str | None,
         Doc(
-            "JSON text: [west,south,east,north] in degrees, a GeoJSON Polygon or "
-            "MultiPolygon; null: the footprint.",
+            "JSON text: [west,south,east,north] in degrees, a GeoJSON Polygon, MultiPolygon or "
+            "FeatureCollection; null: the footprint.",
             name="bbox",
         ),
     ] = None
@@ -80,6 +81,10 @@ class ExportRequested:
             "When admission first put it back, ms since 1970 UTC; 0: never.", name="firstTriedAtMs"
         ),
     ] = 0
+    seal: Annotated[
+        str | None,
+        Doc("Of the ingress, which verified the client; producers leave it null.", name="seal"),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +101,10 @@ class ExportCommanded:
     by_administrator: Annotated[
         bool, Doc("The client may command the requests of others; trusted as the settings say.")
     ] = False
+    via_http: Annotated[bool, Doc("Came through the ingress, which knows its client.")] = False
+    seal: Annotated[
+        str | None, Doc("Of the ingress, which verified the client; producers leave it null.")
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +130,13 @@ class RequestAdmitted:
     on_error: Annotated[str, Doc("fail or skip.")]
     format: Annotated[str, Doc("source.")]
     export_id: ExportId
-    area_wkb: Annotated[bytes, Doc("Area asked for within the footprint, WKB, degrees, OGC:CRS84.")]
+    area_wkb: Annotated[
+        bytes,
+        Doc(
+            "Area asked for within the footprint, WKB, degrees, OGC:CRS84; empty where areas "
+            "are given."
+        ),
+    ]
     min_zoom: Annotated[int, Doc("Coarsest zoom of the export.")]
     max_zoom: Annotated[int, Doc("Finest zoom of the export.")]
     tiles_by_zoom: Annotated[tuple[ZoomTiles, ...], Doc("Tiles of the export by zoom.")]
@@ -134,6 +149,9 @@ class RequestAdmitted:
     ]
     looked_at_ms: Annotated[int, Doc("When admission looked for packages, ms since 1970 UTC.")]
     retry_of: Annotated[str | None, Doc("The failed request that this one tries again.")] = None
+    areas: Annotated[
+        tuple[ZoomArea, ...], Doc("Areas with zooms of their own; empty: area_wkb.")
+    ] = ()
 
 
 @dataclass(frozen=True, slots=True)

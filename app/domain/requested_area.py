@@ -1,18 +1,20 @@
 """The `bbox` of a request: a box, a GeoJSON Polygon or MultiPolygon, read strictly.
 
+Features with zooms of their own are read by `requested_features`.
+
 Every refusal names the place in the caller's JSON, its value and the limit, for example
 `bbox.coordinates[0][3][1] is 91.5; a latitude lies between -90 and 90 degrees`.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import shapely
 from shapely.geometry.base import BaseGeometry
 
 from app.domain.area import BoundingBox, area_of_parts, boxes_of
-from app.domain.errors import InvalidRequest
+from app.domain.errors import InvalidRequest, told
 
 MAX_VERTICES: Final = 20_000
 MAX_CROSSING_WIDTH_DEG: Final = 180
@@ -20,7 +22,8 @@ MAX_CROSSING_WIDTH_DEG: Final = 180
 _NUMBERS: Final = (float, int)  # exact types: a bool is an int to isinstance
 _SIDES: Final = (("longitude", 180), ("latitude", 90))
 _MEMBERS: Final = frozenset({"type", "coordinates", "bbox"})
-_FORMS: Final = "[west, south, east, north], a GeoJSON Polygon or a GeoJSON MultiPolygon"
+_FORMS: Final = "Polygon, MultiPolygon or FeatureCollection"
+_ALL_FORMS: Final = f"[west, south, east, north] or a GeoJSON {_FORMS}"
 _PLACE: Final = re.compile(r"(?P<what>.*)\[(?P<lon>\S+) (?P<lat>\S+)\]")
 
 
@@ -52,15 +55,16 @@ def parse_bbox(value: object, *, max_vertices: int = MAX_VERTICES) -> BaseGeomet
     if value is None:
         return None
     if isinstance(value, Mapping):
-        return _geojson_area(value, max_vertices)
+        check_vertex_count([value], max_vertices)
+        return geojson_area(value, "bbox", forms=_FORMS)
     if isinstance(value, list | tuple):
         return _box_area(value)
-    raise InvalidRequest(f"bbox is {value!r:.80}; it must be {_FORMS}")
+    raise InvalidRequest(f"bbox is {told(value)}; it must be {_ALL_FORMS}")
 
 
 def _box_area(value: Sequence[object]) -> BaseGeometry:
     if len(value) != 4:
-        raise InvalidRequest(f"bbox has {len(value)} values; it must be {_FORMS}")
+        raise InvalidRequest(f"bbox has {len(value)} values; it must be {_ALL_FORMS}")
     west, south, east, north = (
         _coordinate(number, f"bbox[{index}]", index % 2) for index, number in enumerate(value)
     )
@@ -81,39 +85,67 @@ def _box_area(value: Sequence[object]) -> BaseGeometry:
     return area_of_parts(part.as_area() for part in parts)
 
 
-def _geojson_area(value: Mapping[str, Any], max_vertices: int) -> BaseGeometry:
+def geojson_area(value: Mapping[str, Any], field: str, *, forms: str) -> BaseGeometry:
+    """Read a GeoJSON Polygon or MultiPolygon as `parse_bbox` does.
+
+    Args:
+        value: The geometry.
+        field: Its place in the caller's JSON, for messages.
+        forms: What may stand there, for messages.
+
+    Raises:
+        InvalidRequest: It is no area on the globe.
+    """
     kind = value.get("type")
-    if kind == "FeatureCollection":
-        raise InvalidRequest(f"bbox is a FeatureCollection, not supported yet; it must be {_FORMS}")
     if kind not in ("Polygon", "MultiPolygon"):
-        raise InvalidRequest(f"bbox.type is {kind!r:.80}; it must be Polygon or MultiPolygon")
+        raise InvalidRequest(f"{field}.type is {told(kind)}; it must be {forms}")
     for member in value:
         if member not in _MEMBERS:
-            raise InvalidRequest(f"bbox.{member:.80} is unknown; a {kind} has type and coordinates")
-    coordinates = _array(value.get("coordinates"), "bbox.coordinates")
-    polygons = [coordinates] if kind == "Polygon" else coordinates
-    _check_vertex_count(polygons, max_vertices)
+            raise InvalidRequest(
+                f"{field}.{member:.80} is unknown; a {kind} has type and coordinates"
+            )
+    coordinates = _array(value.get("coordinates"), f"{field}.coordinates")
     if kind == "Polygon":
-        return _polygon(coordinates, "bbox.coordinates")
-    parts = [_polygon(part, f"bbox.coordinates[{i}]") for i, part in enumerate(coordinates)]
+        return _polygon(coordinates, f"{field}.coordinates")
+    return united_area(
+        [_polygon(part, f"{field}.coordinates[{i}]") for i, part in enumerate(coordinates)]
+    )
+
+
+def united_area(parts: Sequence[BaseGeometry]) -> BaseGeometry:
+    """Put polygons together that may share edges or overlap.
+
+    Boxes stay as they are written: the tile cover counts them exactly, one by one.
+    """
     area = area_of_parts(parts)
-    # Boxes stay as they are written: the tile cover counts them exactly, one by one.
     if boxes_of(area) is None and not shapely.is_valid(area):
-        area = shapely.union_all(parts)
+        area = shapely.union_all(shapely.get_parts(area))
     return area
 
 
-def _check_vertex_count(polygons: Sequence[Any], limit: int) -> None:
-    """Count before anything is built; whatever is no array is found later, with its place."""
+def check_vertex_count(geometries: Iterable[Mapping[str, Any]], limit: int) -> None:
+    """Count before anything is built; whatever is no array is found later, with its place.
+
+    Raises:
+        InvalidRequest: All geometries together have more positions than the limit.
+    """
     count = sum(
         len(ring)
-        for polygon in polygons
+        for geometry in geometries
+        for polygon in _polygons(geometry)
         if isinstance(polygon, list | tuple)
         for ring in polygon
         if isinstance(ring, list | tuple)
     )
     if count > limit:
         raise InvalidRequest(f"bbox has {count} vertices, more than {limit}")
+
+
+def _polygons(geometry: Mapping[str, Any]) -> Sequence[Any]:
+    coordinates = geometry.get("coordinates")
+    if not isinstance(coordinates, list | tuple):
+        return ()
+    return coordinates if geometry.get("type") == "MultiPolygon" else [coordinates]
 
 
 def _polygon(value: object, field: str) -> BaseGeometry:
@@ -161,27 +193,27 @@ def _position(value: object, ring_field: str, index: int) -> tuple[float, float]
 
 def _position_by_axis(value: object, field: str) -> tuple[float, float]:
     if not isinstance(value, list | tuple) or len(value) not in (2, 3):
-        raise InvalidRequest(f"{field} is {value!r:.80}; a position is [longitude, latitude]")
+        raise InvalidRequest(f"{field} is {told(value)}; a position is [longitude, latitude]")
     lon, lat = (_coordinate(value[axis], f"{field}[{axis}]", axis) for axis in (0, 1))
     if len(value) == 3 and type(value[2]) not in _NUMBERS:
-        raise InvalidRequest(f"{field}[2] is {value[2]!r:.80}; it must be a number")
+        raise InvalidRequest(f"{field}[2] is {told(value[2])}; it must be a number")
     return lon, lat
 
 
 def _coordinate(value: object, field: str, axis: int) -> float:
     name, limit = _SIDES[axis]
     if not isinstance(value, int | float) or isinstance(value, bool):
-        raise InvalidRequest(f"{field} is {value!r:.80}; it must be a number, a {name} in degrees")
+        raise InvalidRequest(f"{field} is {told(value)}; it must be a number, a {name} in degrees")
     if not -limit <= value <= limit:  # NaN fails every comparison
         raise InvalidRequest(
-            f"{field} is {value!r:.80}; a {name} lies between -{limit} and {limit} degrees"
+            f"{field} is {told(value)}; a {name} lies between -{limit} and {limit} degrees"
         )
     return float(value)
 
 
 def _array(value: object, field: str) -> Sequence[Any]:
     if not isinstance(value, list | tuple):
-        raise InvalidRequest(f"{field} is {value!r:.80}; it must be an array")
+        raise InvalidRequest(f"{field} is {told(value)}; it must be an array")
     if not value:
         raise InvalidRequest(f"{field} is empty")
     return value

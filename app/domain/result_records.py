@@ -55,6 +55,14 @@ class RequestExpiring:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestForgotten:
+    """The registrar forgets a request: its package is gone, and so may its result."""
+
+    request_id: RequestId
+    at_ms: AtMs
+
+
+@dataclass(frozen=True, slots=True)
 class DeliveryTried:
     """A webhook was called, and what came of it."""
 
@@ -150,6 +158,10 @@ class RequestProgress:
     deleted: Annotated[bool, Doc("Its caller wants the package no more: it is not offered.")] = (
         False
     )
+    area_omitted: Annotated[
+        bool, Doc("The area was too large to be told again: bbox_json lacks it.")
+    ] = False
+    pinned: Annotated[bool, Doc("Its caller keeps the package beyond its expiry.")] = False
 
 
 @dataclass(frozen=True, slots=True)

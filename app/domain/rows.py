@@ -14,12 +14,15 @@ from app.domain.records import ExportFinished, ExportStarted, ProgressChange
 
 @dataclass(frozen=True, slots=True)
 class RequestRow:
-    """Table `requests`: one request id, kept 14 days so that a replay is known."""
+    """Table `requests`: one request id, kept 14 days so that a replay is known.
+
+    One whose package stands is kept as long as that, and a week more.
+    """
 
     request_digest: Annotated[str, Doc("SHA-256 over the caller's fields.")]
     client: Annotated[str, Doc("Who asked.")]
     layer_id: Annotated[str, Doc("The layer's catalogue record, uuid.")]
-    state: Annotated[str, Doc("open, settled, confirmed, or cancelled before it came.")]
+    state: Annotated[str, Doc("open, settled, confirmed, forgotten, or cancelled before it came.")]
     accepted_at_ms: Annotated[int, Doc("When the registrar first saw it, ms since 1970 UTC.")]
     verdict: Annotated[str, Doc("Accepted, Joined, Repeated, Cached, Refused or Cancelled.")]
     http_status: Annotated[int, Doc("Status that the API answers with.")]
@@ -33,18 +36,22 @@ class RequestRow:
     settled_at_ms: Annotated[int, Doc("When it was settled, ms since 1970 UTC; 0: open.")] = 0
     expires_at_ms: Annotated[int, Doc("Expiry told in the result, ms since 1970 UTC; 0: none.")] = 0
     told_at_ms: Annotated[
-        int, Doc("When RequestSettled was last sent, ms since 1970 UTC; 0: never.")
+        int, Doc("When its result was last told, or confirmed, ms since 1970 UTC; 0: never.")
     ] = 0
     aborted: Annotated[bool, Doc("Its caller has cancelled it.")] = False
     deleted: Annotated[bool, Doc("Its caller wants the package no more: it is not offered.")] = (
         False
     )
     retry_of: Annotated[str | None, Doc("The failed request that this one tries again.")] = None
+    pinned: Annotated[bool, Doc("Its caller keeps the package beyond its expiry.")] = False
 
 
 @dataclass(frozen=True, slots=True)
 class BodyRow:
-    """Table `bodies`: the bulky part of a request, kept until its result stands."""
+    """Table `bodies`: the bulky part of a request, kept until some seconds after its result.
+
+    Of a request whose package is offered it is kept as long as the row, without a large area.
+    """
 
     bbox_json: Annotated[str | None, Doc("The area as the caller sent it, JSON text.")]
     target_resolution_deg: Annotated[float | None, Doc("As asked, degrees per pixel.")]
@@ -54,6 +61,9 @@ class BodyRow:
     on_error: Annotated[str, Doc("fail or skip: what an unreadable tile does.")] = "fail"
     min_zoom: Annotated[int, Doc("Coarsest zoom wanted.")] = 0
     max_zoom: Annotated[int, Doc("Finest zoom wanted.")] = 0
+    area_omitted: Annotated[bool, Doc("The area was too large to be kept: bbox_json lacks it.")] = (
+        False
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +109,7 @@ class ExportRow:
     warned_of_ms: Annotated[
         int, Doc("The expiry that its requests were warned of, ms since 1970 UTC; 0: none.")
     ] = 0
+    warnings: Annotated[int, Doc("How often they were warned of that expiry, count.")] = 0
     phase: Annotated[str, Doc("What runs now: writing or assembling; empty: nothing.")] = ""
     min_zoom: Annotated[int, Doc("Coarsest zoom of the export.")] = 0
     max_zoom: Annotated[int, Doc("Finest zoom of the export.")] = 0
@@ -120,7 +131,8 @@ class ZoomMean:
     """What finished exports taught about one zoom of a layer."""
 
     zoom: Annotated[int, Doc("Tile matrix identifier.")]
-    mean_bytes: Annotated[int, Doc("Mean tile size of the last finished export, bytes.")]
+    mean_bytes: Annotated[int, Doc("Mean tile size of the finished exports, bytes.")]
+    tiles: Annotated[int, Doc("Tiles that it is the mean of, count; 0: a single export's.")] = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The exact set of tiles of an area over several zooms, and its division into ranges."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final, Self
@@ -79,10 +79,34 @@ class TileCover:
                 continue
             matrices.append(MatrixTiles.of_blocks(zoom, blocks, max_runs=max_runs))
             tile_count += matrices[-1].tile_count
-            if tile_count > max_tiles:
-                raise _too_many(tile_count, zoom == max_zoom, max_tiles)
+            check_tile_count(tile_count, max_tiles, exact=zoom == max_zoom)
         counts = (matrix.tile_count for matrix in matrices)
         return cls(tuple(matrices), tuple(accumulate(counts, initial=0)))
+
+    @classmethod
+    def united(cls, covers: Sequence[Self], *, max_runs: int = MAX_RUNS) -> Self:
+        """Unite covers with the same finest zoom; a tile of several of them counts once.
+
+        Raises:
+            RequestTooLarge: A zoom has more runs.
+        """
+        if len(covers) == 1:
+            return covers[0]
+        by_zoom: dict[int, list[Integers]] = {}
+        for cover in covers:
+            for matrix in cover.matrices:
+                by_zoom.setdefault(matrix.zoom, []).append(matrix.blocks())
+        matrices = tuple(
+            MatrixTiles.of_blocks(zoom, np.concatenate(blocks), max_runs=max_runs)
+            for zoom, blocks in sorted(by_zoom.items())
+        )
+        counts = (matrix.tile_count for matrix in matrices)
+        return cls(matrices, tuple(accumulate(counts, initial=0)))
+
+    @property
+    def max_zoom(self) -> int:
+        """The finest zoom."""
+        return self.matrices[-1].zoom
 
     @property
     def tile_count(self) -> int:
@@ -195,13 +219,18 @@ def _check_least_count(
         # Nearly all of an area lies within the shrunk tiles that it touches.
         by_area = shapely.area(polygons) / tile_size_deg(zoom) ** 2 if polygons is not None else 0
         least += max(int(sizes.max(initial=0)), int(by_area * 0.999))
-    if least > max_tiles:
-        raise _too_many(least, len(boxes) == 1 and polygons is None, max_tiles)
+    check_tile_count(least, max_tiles, exact=len(boxes) == 1 and polygons is None)
 
 
-def _too_many(count: int, exact: bool, limit: int) -> RequestTooLarge:
-    least = "" if exact else "at least "
-    return RequestTooLarge(f"bbox makes {least}{count} tiles, more than {limit}")
+def check_tile_count(count: int, limit: int, *, exact: bool) -> None:
+    """Refuse too many tiles, of which `count` are known; exact: there are no more.
+
+    Raises:
+        RequestTooLarge: More than the limit.
+    """
+    if count > limit:
+        least = "" if exact else "at least "
+        raise RequestTooLarge(f"bbox makes {least}{count} tiles, more than {limit}")
 
 
 def _merged(runs: list[TileRun]) -> list[TileRun]:

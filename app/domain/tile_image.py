@@ -22,6 +22,17 @@ def is_webp(image: bytes) -> bool:
     return image.startswith(b"RIFF") and image[8:12] == b"WEBP"
 
 
+def image_type(image: bytes) -> str:
+    """The media type of an image that `flaw_of` finds whole.
+
+    >>> image_type(PNG_START)
+    'image/png'
+    """
+    if image.startswith(PNG_START):
+        return "image/png"
+    return "image/webp" if is_webp(image) else "image/jpeg"
+
+
 def flaw_of(image: bytes) -> str | None:
     """Say what is wrong with the bytes of a tile, or None for a JPEG, PNG or WebP that is whole.
 

@@ -6,6 +6,7 @@ from typing import Annotated
 from app.domain.avro_doc import Doc
 from app.domain.package_facts import PackageFacts, PackagePlan, ZoomCounts
 from app.domain.record_fields import AtMs, Attempt, ExportId, LeaseUntil
+from app.domain.tile_tables import TileTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,9 @@ class WriteRange:
     then_assemble: Annotated[
         AssemblePackage | None, Doc("For an export of one range: assemble it right away.")
     ] = None
+    tables: Annotated[
+        tuple[TileTable, ...], Doc("All tile tables; empty: the one named above.")
+    ] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,9 @@ class AdoptShards:
     continues: Annotated[str, Doc("The failed attempt.")]
     table: Annotated[str, Doc("Tile pyramid user data table.")]
     lease_until_ms: LeaseUntil
+    tables: Annotated[
+        tuple[TileTable, ...], Doc("All tile tables; empty: the one named above.")
+    ] = ()
 
 
 @dataclass(frozen=True, slots=True)

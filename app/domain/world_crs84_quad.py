@@ -10,7 +10,7 @@ import math
 from typing import Final
 
 from app.domain.area import BoundingBox
-from app.domain.errors import InvalidRequest
+from app.domain.errors import InvalidRequest, told
 
 MIN_ZOOM: Final = 0
 MAX_ZOOM: Final = 22
@@ -76,12 +76,12 @@ def zoom_of_resolution(value: object, *, field: str) -> int:
     15
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidRequest(f"{field} is {value!r:.80}; it must be a number of degrees per pixel")
+        raise InvalidRequest(f"{field} is {told(value)}; it must be a number of degrees per pixel")
     coarsest = COARSEST_RESOLUTION_DEG * (1 + RESOLUTION_TOLERANCE)
     finest = FINEST_RESOLUTION_DEG * (1 - RESOLUTION_TOLERANCE)
     if not finest <= value <= coarsest:  # NaN fails every comparison
         raise InvalidRequest(
-            f"{field} is {value!r:.80}; it must lie between {FINEST_RESOLUTION_DEG!r} (zoom 22) "
+            f"{field} is {told(value)}; it must lie between {FINEST_RESOLUTION_DEG!r} (zoom 22) "
             f"and {COARSEST_RESOLUTION_DEG} (zoom 0) degrees per pixel"
         )
     # frexp reads the power of two itself, where log2 would round.

@@ -2,8 +2,8 @@
 
 A broker that is killed may lose the last records it has acknowledged. So a request stays in
 memory until the registrar's word on it is seen, and some seconds longer, as that word may be
-lost as well. It is published again when the broker was away, and when it seems lost: the same
-id with the same content is a replay, and harmless.
+lost as well; while the broker is away nothing is forgotten. It is published again when the broker
+was away, and when it seems lost: the same id with the same content is a replay, and harmless.
 
 A request that waits is not lost: 5,000 at once wait for minutes, and publishing those again would
 only make the queue longer (it did: 11,000 repeats, and no end). So what nobody has spoken of is
@@ -24,7 +24,8 @@ from app.ingress.view import IngressView
 log = structlog.get_logger(__name__)
 
 FIRST_REPEAT_S: Final = 10.0
-"""Longer than broker and stages need to restart, and than what a killed broker may lose."""
+"""Longer than broker and stages need to restart, and than what a killed broker may lose until its
+absence shows."""
 LONGEST_REPEAT_S: Final = 300.0
 SWEEP_S: Final = 1.0
 REPEATS_A_SWEEP: Final = 100
@@ -71,6 +72,7 @@ class AcceptedRequests:
         self._open_bytes = 0
         self._youngest_known_s = float("-inf")
         self._heard_at_s = float("-inf")
+        self._is_broker_away = False
 
     async def accept(self, asked: ExportRequested) -> None:
         """Publish a request and keep it.
@@ -105,8 +107,13 @@ class AcceptedRequests:
         entry = self._open.get(request_id)
         return None if entry is None else entry.asked
 
+    def broker_went_away(self) -> None:
+        """Forget nothing until it is back: what was heard last may be lost."""
+        self._is_broker_away = True
+
     def broker_came_back(self) -> None:
         """Publish everything again at the next turn: the broker may have lost its tail."""
+        self._is_broker_away = False
         for entry in self._open.values():
             entry.is_due = True
 
@@ -114,19 +121,23 @@ class AcceptedRequests:
         """Publish again what nobody has spoken of, and forget the rest; run it as a task."""
         while True:
             await asyncio.sleep(min(SWEEP_S, self._first_repeat_s))
-            self._hear()
-            repeats = 0
-            for entry in list(self._open.values()):
-                if entry.is_due:
-                    await self._repeat(entry)
-                elif entry.due_at_s > self._now_s():
-                    continue
-                elif entry.is_known:
+            await self._sweep()
+
+    async def _sweep(self) -> None:
+        self._hear()
+        repeats = 0
+        for entry in list(self._open.values()):
+            if entry.is_due:
+                await self._repeat(entry)
+            elif entry.due_at_s > self._now_s():
+                continue
+            elif entry.is_known:
+                if not self._is_broker_away:
                     self._forget(entry)
-                elif repeats < REPEATS_A_SWEEP and self._seems_lost(entry):
-                    repeats += 1
-                    entry.wait_s = min(2 * entry.wait_s, LONGEST_REPEAT_S)
-                    await self._repeat(entry)
+            elif repeats < REPEATS_A_SWEEP and self._seems_lost(entry):
+                repeats += 1
+                entry.wait_s = min(2 * entry.wait_s, LONGEST_REPEAT_S)
+                await self._repeat(entry)
 
     def _hear(self) -> None:
         """Note which open requests have been spoken of since the last turn."""
@@ -134,6 +145,7 @@ class AcceptedRequests:
             if not entry.is_known and self._view.knows(entry.asked.request_id):
                 entry.is_known = True
                 self._heard_at_s = self._now_s()
+                entry.due_at_s = max(entry.due_at_s, self._heard_at_s + self._first_repeat_s)
                 self._youngest_known_s = max(self._youngest_known_s, entry.accepted_at_s)
 
     def _seems_lost(self, entry: _Open) -> bool:
@@ -158,8 +170,9 @@ class AcceptedRequests:
                 self._forget(entry)
 
     def _forget(self, entry: _Open) -> None:
-        del self._open[entry.asked.request_id]
-        self._open_bytes -= entry.size_bytes
+        # A sweep waits for the broker meanwhile: the entry may have gone before its turn.
+        if self._open.pop(entry.asked.request_id, None) is not None:
+            self._open_bytes -= entry.size_bytes
 
     @staticmethod
     def _now_s() -> float:

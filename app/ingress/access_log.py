@@ -6,6 +6,9 @@ import structlog
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 
+from app.ingress.arrival import ARRIVAL
+from app.ingress.identity import IDENTITY
+
 log = structlog.get_logger(__name__)
 
 REQUEST_ID: Final = web.RequestKey("request_id", str)
@@ -24,6 +27,7 @@ class AccessLogger(AbstractAccessLogger):
             status=response.status,
             sent_bytes=response.body_length,
             duration_ms=round(time * 1000, 1),
-            client_address=request.remote,
+            client=request[IDENTITY].client if IDENTITY in request else None,
+            client_address=request[ARRIVAL].address if ARRIVAL in request else request.remote,
             request_id=request.get(REQUEST_ID),
         )

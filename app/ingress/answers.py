@@ -34,10 +34,18 @@ class Message(BaseModel):
     """Every error."""
 
     model_config = example(
-        message="priority is 1000000000; it must be an integer from 0 to 999999999"
+        message="client 'anna' has 8 exports that wait or run; max_live_exports_per_client is 8",
+        requestId=REQUEST_ID,
     )
 
     message: Annotated[str, Field(description="Names field, value and limit, for people.")]
+    request_id: Annotated[
+        str,
+        Field(
+            description="Of a request that was taken in before it was refused: lists have it, and "
+            "its webhooks are called."
+        ),
+    ] = ""
 
 
 class Waiting(BaseModel):

@@ -68,13 +68,17 @@ def bounds_of(bbox_json: str | None) -> Bounds | None:
         bbox_json: As the caller wrote it, JSON text; None: the footprint.
 
     Returns:
-        West, south, east, north in degrees; a box that crosses the antimeridian keeps
-        west > east. None: the footprint, or nothing that we understand.
+        West, south, east, north in degrees. Over the antimeridian west > east, as in RFC 7946,
+        section 5.2: in a box that was written so, and where parts touch it from both sides.
+        None: the footprint, or nothing that we understand.
 
     >>> bounds_of('{"type":"Polygon","coordinates":[[[1,2],[3,2],[3,4],[1,2]]]}')
     (1.0, 2.0, 3.0, 4.0)
     >>> bounds_of("[170,-10,-170,10]")
     (170.0, -10.0, -170.0, 10.0)
+    >>> parts = "[[[170,0],[180,0],[180,9],[170,0]]],[[[-180,0],[-175,0],[-180,9],[-180,0]]]"
+    >>> bounds_of('{"type":"MultiPolygon","coordinates":[%s]}' % parts)
+    (170.0, 0.0, -175.0, 9.0)
     """
     if bbox_json is None:
         return None
@@ -84,11 +88,36 @@ def bounds_of(bbox_json: str | None) -> Bounds | None:
         return None
     if isinstance(value, list):
         return _box(value)
-    positions = list(_positions(value))
-    if not positions:
+    rings = list(_rings(value))
+    if not rings:
         return None
-    lons, lats = zip(*positions, strict=True)
-    return min(lons), min(lats), max(lons), max(lats)
+    lats = [lat for ring in rings for _, lat in ring]
+    west, east = _span([(min(ring)[0], max(ring)[0]) for ring in rings])
+    return west, min(lats), east, max(lats)
+
+
+def _span(spans: list[tuple[float, float]]) -> tuple[float, float]:
+    """West and east of several spans; where they touch the antimeridian from both sides, over it.
+
+    Their widest gap is left out then; the whole globe has none.
+
+    >>> _span([(-180.0, -175.0), (20.0, 30.0), (170.0, 180.0)])
+    (20.0, -175.0)
+    >>> _span([(-180.0, 10.0), (10.0, 180.0)])
+    (-180.0, 180.0)
+    >>> _span([(-180.0, 20.0), (10.0, 180.0), (-50.0, -40.0)])
+    (-180.0, 180.0)
+    """
+    spans = sorted(spans)
+    west, east = spans[0][0], max(east for _, east in spans)
+    if (west, east) != (-180, 180):
+        return west, east
+    widest_gap, reached = 0.0, west
+    for start, end in spans:
+        if start - reached > widest_gap:
+            widest_gap, west, east = start - reached, start, reached
+        reached = max(reached, end)
+    return west, east
 
 
 def _box(value: list[Any]) -> Bounds | None:
@@ -98,15 +127,24 @@ def _box(value: list[Any]) -> Bounds | None:
     return west, south, east, north
 
 
-def _positions(value: object) -> Iterator[tuple[float, float]]:
-    """All positions of a GeoJSON object, whatever its kind, without recursion into depths."""
+def _rings(value: object) -> Iterator[list[tuple[float, float]]]:
+    """All rings of a GeoJSON object, whatever its kind, without recursion into depths."""
     left: list[Any] = [value]
     while left:
         one = left.pop()
         if isinstance(one, Mapping):
             left += [one.get(name) for name in ("coordinates", "geometry", "features")]
         elif isinstance(one, list):
-            if len(one) >= 2 and all(isinstance(number, int | float) for number in one[:2]):
-                yield float(one[0]), float(one[1])
+            ring = [(float(p[0]), float(p[1])) for p in one if _is_position(p)]
+            if ring:
+                yield ring
             else:
                 left += one
+
+
+def _is_position(value: object) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) >= 2
+        and all(isinstance(number, int | float) for number in value[:2])
+    )

@@ -3,9 +3,10 @@
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 from app.domain.errors import TemporaryFailure
+from app.domain.ingress_seal import IngressSeal
 from app.domain.records import (
     ExportCommanded,
     ExportFinished,
@@ -13,13 +14,20 @@ from app.domain.records import (
     ExportRequested,
     RequestProgress,
 )
+from app.domain.rows import DeliveryRow, LayerRow
 from app.ingress.view import IngressView, Place
 from app.kafka.codec import Codec
 from app.kafka.delivery import DeliveryFailed
 from app.kafka.producer import RecordProducer
 from app.kafka.topic_admin import check_topics
 from app.kafka.topic_view import TopicView, ViewedRecord
-from app.kafka.topics import EXPORT_FINISHED, EXPORT_PROGRESS, EXPORT_REQUESTS, Topics
+from app.kafka.topics import (
+    EXPORT_FINISHED,
+    EXPORT_PROGRESS,
+    EXPORT_REQUESTS,
+    Topics,
+    changelog_name,
+)
 
 ACK_TIMEOUT_S: Final = 5.0
 """How long a caller waits for the broker's acknowledgement before the answer is 503."""
@@ -36,15 +44,33 @@ class KafkaRequests:
     So an ingress may start before its broker, and answers 503 until that is there.
     """
 
-    def __init__(self, bootstrap: str, codec: Codec, topics: Topics) -> None:
-        """Remember whom to send to; nothing is connected yet."""
+    def __init__(
+        self,
+        bootstrap: str,
+        codec: Codec,
+        topics: Topics,
+        seal: IngressSeal,
+        check_saving: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Remember whom to send to; nothing is connected yet.
+
+        Args:
+            bootstrap: Kafka address.
+            codec: Writes the records.
+            topics: Names of the topics.
+            seal: Says that the clients of the records were verified here.
+            check_saving: Raises TemporaryFailure while the broker keeps nothing.
+        """
+        self._seal = seal
+        self._check_saving = check_saving
         self._producer = RecordProducer(bootstrap, codec, topics, send_deadline_s=ACK_TIMEOUT_S)
         self._start: asyncio.Task[None] | None = None
 
     async def publish(self, asked: ExportRequested | ExportCommanded) -> None:
         """Send one record; see `RequestPublisher.publish`."""
+        self._check_saving()
         await self._started()
-        await self._producer.send(EXPORT_REQUESTS, asked.request_id, asked)
+        await self._producer.send(EXPORT_REQUESTS, asked.request_id, self._seal.sealed(asked))
 
     async def stop(self) -> None:
         """Disconnect, within seconds."""
@@ -70,6 +96,12 @@ def read_into(view: IngressView, bootstrap: str, topics: Topics, codec: Codec) -
     A partition that is read again because the broker lost its tail overwrites what is known.
     What was lost stays shown: the registrar says it again, or the next record of the key does.
     """
+    forget = {
+        EXPORT_PROGRESS.name: view.forget_progress,
+        EXPORT_FINISHED.name: view.forget_result,
+        changelog_name("deliveries"): view.deliveries.drop,
+        changelog_name("layers"): view.layers.forget,
+    }
 
     def on_record(viewed: ViewedRecord) -> None:
         view.move_to(Place(viewed.topic, viewed.partition, viewed.offset))
@@ -80,42 +112,61 @@ def read_into(view: IngressView, bootstrap: str, topics: Topics, codec: Codec) -
                 view.export_progressed(viewed.record)
             case ExportFinished():
                 view.export_finished(viewed.record)
-            case None if viewed.topic == EXPORT_FINISHED.name:
-                view.forget_result(viewed.key)
+            case DeliveryRow():
+                view.delivery_changed(viewed.key, viewed.record)
+            case LayerRow():
+                view.layers.learn(viewed.key, viewed.record)
             case None:
-                view.forget_progress(viewed.key)
+                forget[viewed.topic](viewed.key)
 
     return TopicView(
-        bootstrap, topics, [EXPORT_PROGRESS, EXPORT_FINISHED], codec, on_record=on_record
+        bootstrap,
+        topics,
+        forget,
+        codec,
+        on_record=on_record,
+        on_reset=lambda _topic, _partition: view.begin_again(),
     )
 
 
-class Connection(Protocol):
-    """What tells whether the broker answered last time; `TopicView` is the real one."""
+async def watch_broker(
+    is_there: Callable[[], bool], went_away: Callable[[], None], came_back: Callable[[], None]
+) -> None:
+    """Call back when the broker is away, and when it answers again; run it as a task.
 
-    @property
-    def is_connected(self) -> bool:
-        """Whether the broker answered last time."""
-        ...
-
-
-async def watch_broker(connection: Connection, came_back: Callable[[], None]) -> None:
-    """Call back each time the broker answers again after it was away; run it as a task."""
+    Args:
+        is_there: Whether the broker answers, and keeps what it is told.
+        went_away: Called when it does no longer.
+        came_back: Called when it does again.
+    """
     was_away = False
     while True:
-        if not connection.is_connected:
-            was_away = True
-        elif was_away:
-            was_away = False
-            came_back()
+        is_away = not is_there()
+        if is_away != was_away:
+            was_away = is_away
+            (went_away if is_away else came_back)()
         await asyncio.sleep(WATCH_S)
 
 
 class KafkaReadiness:
-    """Ready: the broker answers, every topic is there, and the view shows what the topics hold."""
+    """Ready: the broker answers and saves, its topics are there, and the view shows them all."""
 
-    def __init__(self, bootstrap: str, topics: Topics, reader: TopicView) -> None:
-        """Remember whom to ask; nothing is asked yet."""
+    def __init__(
+        self,
+        bootstrap: str,
+        topics: Topics,
+        reader: TopicView,
+        unsaved: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        """Remember whom to ask; nothing is asked yet.
+
+        Args:
+            bootstrap: Kafka address.
+            topics: Names of the topics.
+            reader: Feeds the view.
+            unsaved: Says why the broker keeps nothing; None: it does.
+        """
+        self._unsaved = unsaved
         self._bootstrap = bootstrap
         self._topics = topics
         self._reader = reader
@@ -134,6 +185,8 @@ class KafkaReadiness:
             problems.append("the view has not reached the end of its topics yet")
         elif not self._reader.is_connected:
             problems.append("the view has lost the broker")
+        if (unsaved := self._unsaved()) is not None:
+            problems.append(unsaved)
         return problems
 
     async def _ask(self) -> list[str]:

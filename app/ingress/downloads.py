@@ -3,7 +3,7 @@
 import asyncio
 import math
 import re
-from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path
@@ -11,110 +11,58 @@ from typing import Final
 
 import orjson
 from aiohttp import ETag, hdrs, web
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.helpers import ETAG_ANY, content_disposition_header
+from aiohttp.helpers import ETAG_ANY
 
 from app.domain.errors import StorageUnavailable
+from app.ingress.byte_ranges import ByteRange, asked_ranges
 from app.ingress.ports import PackageFiles
 from app.ingress.problems import problem
+from app.ingress.stored_file import SeveralRanges, StoredFile, WholeOrRange
+from app.ingress.view import IngressView
 
-CONTENT_TYPES: Final = {
-    ".gpkg": "application/geopackage+sqlite3",
-    ".json": "application/json",
-}
 DISK_TIMEOUT_S: Final = 5.0
 """How long finding a file may take: a disk that hangs is a 503."""
-_UNSATISFIABLE: Final = "unsatisfiable"
 
 _EXPORT_ID: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _ATTEMPT: Final = re.compile(r"\d{1,20}-\d{1,20}", re.ASCII)
 _NAME: Final = re.compile(r"[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]{0,250}\.(gpkg|json)")
-_RANGE: Final = re.compile(r"bytes=(\d{0,20})-(\d{0,20})", re.ASCII | re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class StoredFile:
-    """A file that can be downloaded.
-
-    Attributes:
-        path: Where it is.
-        size_bytes: Its size.
-        modified_at_s: When it was written, s since 1970 UTC, rounded up as aiohttp does.
-        etag: Strong validator: changes when the bytes change.
-    """
-
-    path: Path
-    size_bytes: int
-    modified_at_s: int
-    etag: str
-
-
-class PackageResponse(web.FileResponse):
-    """A file whose preconditions and range have been decided.
-
-    aiohttp would make an ETag of time and size, and knows If-Range with a date only.
-    """
-
-    def __init__(self, stored: StoredFile, byte_range: str | None) -> None:
-        """Prepare the answer.
-
-        Args:
-            stored: What to send.
-            byte_range: `bytes=first-last`, satisfiable; None: all of it.
-        """
-        super().__init__(stored.path, headers=_headers_of(stored))
-        self._request_headers = {hdrs.RANGE: byte_range} if byte_range else {}
-
-    @property
-    def etag(self) -> ETag | None:
-        """The validator of the file's bytes."""
-        return super().etag
-
-    @etag.setter
-    def etag(self, value: ETag | str | None) -> None:
-        """Keep ours: this one is aiohttp's, of time and size."""
-
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Send the file, with no other header of the request than the range."""
-        return await super().prepare(request.clone(headers=self._request_headers))
 
 
 def answer_download(request: web.Request, stored: StoredFile) -> web.StreamResponse:
-    """Decide between the whole file, a range, 304, 412 and 416.
-
-    A range that cannot be read, or several at once, counts as none, as RFC 9110 allows.
+    """Decide between the whole file, ranges of it, 304, 412 and 416.
 
     Source:
         RFC 9110, sections 13.2.2 (order of preconditions) and 14.2 (Range).
     """
-    if (wanted := request.if_match) is not None and not _matches(wanted, stored.etag):
-        told = ", ".join(etag.value for etag in wanted)
-        return problem(
-            HTTPStatus.PRECONDITION_FAILED, f"If-Match is {told:.200}; the file is {stored.etag}"
-        )
+    if (broken := _broken_condition(request, stored)) is not None:
+        return problem(HTTPStatus.PRECONDITION_FAILED, broken)
     if _is_unchanged(request, stored):
-        return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=_headers_of(stored))
-    byte_range = _asked_range(request, stored)
-    if byte_range == _UNSATISFIABLE:
+        return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=stored.headers)
+    ranges = _asked_ranges(request, stored)
+    if ranges is None:
+        return WholeOrRange(stored, None)
+    if not ranges:
         answer = problem(
             HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
             f"Range is {request.headers[hdrs.RANGE]:.80}; the file has {stored.size_bytes} bytes",
         )
         answer.headers[hdrs.CONTENT_RANGE] = f"bytes */{stored.size_bytes}"
         return answer
-    return PackageResponse(stored, byte_range)
+    return WholeOrRange(stored, ranges[0]) if len(ranges) == 1 else SeveralRanges(stored, ranges)
 
 
-def _headers_of(stored: StoredFile) -> dict[str, str]:
-    return {
-        hdrs.ETAG: f'"{stored.etag}"',
-        hdrs.CONTENT_TYPE: CONTENT_TYPES[stored.path.suffix],
-        hdrs.CONTENT_DISPOSITION: content_disposition_header(
-            "attachment", filename=stored.path.name
-        ),
-        hdrs.CACHE_CONTROL: "private, no-cache",
-        "X-Content-Type-Options": "nosniff",
-    }
+def _broken_condition(request: web.Request, stored: StoredFile) -> str | None:
+    """Which condition of the request does not hold, for people; None: all do."""
+    if (wanted := request.if_match) is not None:
+        if _matches(wanted, stored.etag):
+            return None
+        told = ", ".join(etag.value for etag in wanted)
+        return f"If-Match is {told:.200}; the file is {stored.etag}"
+    since = request.if_unmodified_since
+    if since is not None and stored.modified_at_s > since.timestamp():
+        written = datetime.fromtimestamp(stored.modified_at_s, UTC)
+        return f"If-Unmodified-Since is {since:%FT%TZ}; the file was written at {written:%FT%TZ}"
+    return None
 
 
 def _matches(wanted: tuple[ETag, ...], etag: str, *, weakly: bool = False) -> bool:
@@ -131,19 +79,11 @@ def _is_unchanged(request: web.Request, stored: StoredFile) -> bool:
     return since is not None and stored.modified_at_s <= since.timestamp()
 
 
-def _asked_range(request: web.Request, stored: StoredFile) -> str | None:
-    """The range to send, `_UNSATISFIABLE`, or None for the whole file."""
-    match = _RANGE.fullmatch(request.headers.get(hdrs.RANGE, ""))
-    if request.method != hdrs.METH_GET or match is None or not _if_range_holds(request, stored):
+def _asked_ranges(request: web.Request, stored: StoredFile) -> tuple[ByteRange, ...] | None:
+    """The ranges to send; None: the whole file, which is what a HEAD is told of, too."""
+    if request.method != hdrs.METH_GET or not _if_range_holds(request, stored):
         return None
-    first, last = match.groups()
-    if not first:
-        if not last:
-            return None
-        return f"bytes=-{last}" if int(last) and stored.size_bytes else _UNSATISFIABLE
-    if last and int(last) < int(first):
-        return None
-    return f"bytes={first}-{last}" if int(first) < stored.size_bytes else _UNSATISFIABLE
+    return asked_ranges(request.headers.get(hdrs.RANGE, ""), stored.size_bytes)
 
 
 def _if_range_holds(request: web.Request, stored: StoredFile) -> bool:
@@ -151,8 +91,29 @@ def _if_range_holds(request: web.Request, stored: StoredFile) -> bool:
     if condition is None:
         return True
     if request.if_range is not None:
-        return stored.modified_at_s <= request.if_range.timestamp()
+        # Another date is another file's, also a later one (RFC 9110, section 13.1.5).
+        return stored.modified_at_s == request.if_range.timestamp()
     return condition == f'"{stored.etag}"'
+
+
+def missing_download(
+    view: IngressView, export_id: str, attempt: str, name: str, path: str
+) -> web.Response:
+    """Tell a package that has gone from one that never was.
+
+    Args:
+        view: Remembers results for a week after their packages expired.
+        export_id: Of the address.
+        attempt: Of the address.
+        name: Of the address.
+        path: The address, for the message.
+    """
+    package_name = f"{name.rsplit('.', 1)[0]}.gpkg"
+    if _NAME.fullmatch(name) and view.has_offered(export_id, attempt, package_name):
+        return problem(
+            HTTPStatus.GONE, f"{name:.260} expired or was deleted; POST /create makes it again"
+        )
+    return problem(HTTPStatus.NOT_FOUND, f"there is no file at {path:.300}")
 
 
 async def find_download(

@@ -82,23 +82,34 @@ EXPORT: Final[dict[str, Any]] = _COMMON | {
 
 
 class TileCounts(BaseModel):
-    """Tiles over all zooms; done are written + missing + failed."""
+    """Tiles over all zooms; done are written + missing + failed. null: not known, or no more."""
 
     model_config = example(**_COMMON["tiles"])
 
-    expected: Annotated[int, Field(description="Tiles of the export.")]
-    written: Annotated[int, Field(description="Tiles that are in the package.")]
-    missing: Annotated[int, Field(description="Tiles that the source does not have.")]
-    failed: Annotated[int, Field(description="Unreadable tiles left out; onError is skip.")]
+    expected: Annotated[int | None, Field(description="Tiles of the export.")]
+    written: Annotated[int | None, Field(description="Tiles that are in the package.")]
+    missing: Annotated[
+        int | None,
+        Field(
+            description="Tiles that the source does not have; while onError skip runs, unreadable "
+            "ones too."
+        ),
+    ]
+    failed: Annotated[
+        int | None,
+        Field(
+            description="Unreadable tiles left out; null: it failed, or onError skip is not done."
+        ),
+    ]
 
 
 class ByteCounts(BaseModel):
-    """Sizes, bytes."""
+    """Sizes, bytes; null: not known any more."""
 
     model_config = example(**_COMMON["bytes"])
 
-    written: Annotated[int, Field(description="Bytes of the tiles written so far.")]
-    estimated: Annotated[int, Field(description="Size that was expected at the start.")]
+    written: Annotated[int | None, Field(description="Bytes of the tiles written so far.")]
+    estimated: Annotated[int | None, Field(description="Size that was expected at the start.")]
 
 
 class Change(BaseModel):
@@ -123,18 +134,25 @@ class _Common(BaseModel):
         Field(description="West, south, east, north of the area; null: the layer's footprint."),
     ]
     target_resolution: Annotated[float | None, Field(description="As asked; deg/pixel.")]
-    zoom: Annotated[int | None, Field(description="Finest zoom; null: not known yet.")]
-    min_zoom: Annotated[int | None, Field(description="Coarsest zoom; null: not known yet.")]
+    zoom: Annotated[int | None, Field(description="Finest zoom; null: not known yet, or refused.")]
+    min_zoom: Annotated[int | None, Field(description="Coarsest zoom; null as zoom.")]
     description: str | None
-    priority: int
-    on_error: str
+    priority: Annotated[int | None, Field(description="null: refused, and not kept.")]
+    on_error: Annotated[str | None, Field(description="null: refused, and not kept.")]
     accepted_at: Time
     started_at: Time | None
     finished_at: Time | None
     expiration_time: Annotated[
-        str | None, Field(description="When the package may go, ISO 8601 UTC; null: no package.")
+        str | None,
+        Field(description="When the package may go, or went, ISO 8601 UTC; null: no package."),
     ]
-    pinned: Annotated[bool, Field(description="The package is kept beyond its expiry.")]
+    pinned: Annotated[
+        bool,
+        Field(
+            description="This export keeps the package beyond its expiry; so may others that share "
+            "it."
+        ),
+    ]
     is_duplicated: Annotated[bool, Field(description="It joined an export that was running.")]
     retry_of: Annotated[str | None, Field(description="The request that it tries again.")]
     tiles: TileCounts

@@ -9,7 +9,7 @@ import orjson
 from app.domain.records import ExportFinished, ExportProgress, ExportRequested
 from app.domain.result import result_body
 from app.ingress.bbox_memory import bounds_of
-from app.ingress.view import LIVE, IngressView, RequestSeen, TaskStatus
+from app.ingress.view import LIVE, IngressView, RequestSeen, TaskStatus, attempt_of, ms_of
 
 
 def export_body(
@@ -31,19 +31,22 @@ def export_body(
     status = view.task_status(request_id, now_ms=now_ms)
     if seen is None or status is None:
         return None
-    export, result = view.export(seen.export_id), view.result(request_id)
+    export, result = view.run_of(request_id), view.result(request_id)
     own = result if result is not None and result.success else None
-    body = _told(seen, status) | _progress(export, result, status, now_ms)
+    expired_ms = _expired_ms(seen, export, own, now_ms) if status.status == "Expired" else None
+    body = _told(seen, status) | _progress(seen, export, result, status, now_ms)
     body["queuePosition"] = view.queue.position(seen.export_id) if status.status in LIVE else None
     body["startedAt"] = _iso(_started_ms(export))
     body["finishedAt"] = result.finished_at if result is not None else None
-    body["expirationTime"] = _expiration(export, own)
-    body["pinned"] = export is not None and export.pinned and own is not None
+    promised_ms = _promised_ms(export, own)
+    is_gone = status.status == "Expired"
+    body["expirationTime"] = _iso(min(promised_ms, expired_ms or 0) if is_gone else promised_ms)
+    body["pinned"] = seen.said.pinned and status.status == "Completed"
     if not whole:
         return body | _links(own)
     area = view.areas.get(request_id)
     body["bbox"] = None if area is None else orjson.loads(area)
-    body["history"] = list(_history(seen, export, status, result))
+    body["history"] = list(_history(seen, export, result, expired_ms))
     body["result"] = None if result is None else result_body(result) | {"bbox": body["bbox"]}
     return body
 
@@ -69,7 +72,12 @@ def accepted_body(asked: ExportRequested) -> dict[str, Any]:
         "retryOf": asked.retry_of,
         "errorReason": None,
         "exportId": None,
-        **_progress(None, None, TaskStatus(0, "Pending"), asked.at_ms),
+        "tiles": _counts(0, 0, 0, 0),
+        "bytes": {"written": 0, "estimated": 0},
+        "tilesPerSecond": 0.0,
+        "etaSeconds": None,
+        "phase": "",
+        "attempt": None,
         "queuePosition": None,
         "startedAt": None,
         "finishedAt": None,
@@ -91,11 +99,11 @@ def _told(seen: RequestSeen, status: TaskStatus) -> dict[str, Any]:
         "dbId": said.layer_id,
         "bounds": None if seen.bounds is None else list(seen.bounds),
         "targetResolution": said.target_resolution_deg,
-        "zoom": said.max_zoom,
-        "minZoom": said.min_zoom,
+        "zoom": said.max_zoom if seen.is_admitted else None,
+        "minZoom": said.min_zoom if seen.is_admitted else None,
         "description": said.description,
-        "priority": said.priority,
-        "onError": said.on_error,
+        "priority": said.priority if seen.is_admitted else None,
+        "onError": said.on_error if seen.is_admitted else None,
         "acceptedAt": _iso(said.accepted_at_ms),
         "isDuplicated": said.verdict == "Joined",
         "retryOf": said.retry_of,
@@ -105,30 +113,72 @@ def _told(seen: RequestSeen, status: TaskStatus) -> dict[str, Any]:
 
 
 def _progress(
-    export: ExportProgress | None, result: ExportFinished | None, status: TaskStatus, now_ms: int
+    seen: RequestSeen,
+    export: ExportProgress | None,
+    result: ExportFinished | None,
+    status: TaskStatus,
+    now_ms: int,
 ) -> dict[str, Any]:
-    """Counts, rate and what is left; a result's counts are the final ones."""
-    expected = export.tiles_expected if export is not None else 0
-    missing = export.tiles_missing if export is not None else 0
-    written = export.tiles_done - missing if export is not None else 0
-    failed = 0
-    if result is not None and result.success:
-        expected, written = result.tiles.expected, result.tiles.written
-        # A result counts unreadable tiles as missing, which the export's own record does not.
-        missing = min(missing, result.tiles.missing) if export else result.tiles.missing
-        failed = result.tiles.missing - missing
+    """Counts, rate and what is left; a result's counts are the final ones.
+
+    What only the export's own record said is null once that is gone.
+    """
     is_live = status.status in LIVE and export is not None
     return {
-        "tiles": {"expected": expected, "written": written, "missing": missing, "failed": failed},
+        "tiles": _tiles(seen, export, result, status),
         "bytes": {
-            "written": export.bytes_written if export is not None else 0,
-            "estimated": export.estimated_bytes if export is not None else 0,
+            "written": export.bytes_written if export is not None else _nothing(seen),
+            "estimated": export.estimated_bytes if export is not None else _nothing(seen),
         },
         "tilesPerSecond": export.tiles_per_s if is_live and export is not None else 0.0,
         "etaSeconds": eta_s(export, now_ms) if is_live else None,
         "phase": export.phase if is_live and export is not None else "",
-        "attempt": export.attempt if export is not None and export.attempt else None,
+        "attempt": _attempt(export, result),
     }
+
+
+def _tiles(
+    seen: RequestSeen,
+    export: ExportProgress | None,
+    result: ExportFinished | None,
+    status: TaskStatus,
+) -> dict[str, int | None]:
+    """Tiles by what became of them.
+
+    Which tiles of those that are not there could not be read is known only of a finished package:
+    until then, and when the export fails at them, none is counted as failed.
+    """
+    skips = seen.said.on_error == "skip"
+    if result is not None and result.success:
+        told = result.tiles
+        # A result counts unreadable tiles as missing, which the export's own record does not.
+        missing = min(export.tiles_missing, told.missing) if export is not None else told.missing
+        is_known = export is not None or not skips or not told.missing
+        failed = told.missing - missing if is_known else None
+        return _counts(told.expected, told.written, missing, failed)
+    if export is None:
+        return _counts(*[_nothing(seen)] * 4)
+    written = export.tiles_done - export.tiles_missing
+    is_known = not skips and status.status != "Failed"
+    return _counts(export.tiles_expected, written, export.tiles_missing, 0 if is_known else None)
+
+
+def _counts(
+    expected: int | None, written: int | None, missing: int | None, failed: int | None
+) -> dict[str, int | None]:
+    return {"expected": expected, "written": written, "missing": missing, "failed": failed}
+
+
+def _nothing(seen: RequestSeen) -> int | None:
+    """What is told without the export's record: it may be gone, or there never was an export."""
+    return None if seen.export_id else 0
+
+
+def _attempt(export: ExportProgress | None, result: ExportFinished | None) -> str | None:
+    """The run of the export; the address of a package names it for as long as it is known."""
+    if result is not None and result.success:
+        return attempt_of(result)
+    return export.attempt or None if export is not None else None
 
 
 def eta_s(export: ExportProgress | None, now_ms: int) -> int | None:
@@ -155,14 +205,35 @@ def _started_ms(export: ExportProgress | None) -> int:
     return export.started_at_ms or next(started, 0)
 
 
-def _expiration(export: ExportProgress | None, own: ExportFinished | None) -> str | None:
-    """When the package may go: the export's record knows of extensions, the result does not."""
+def _promised_ms(export: ExportProgress | None, own: ExportFinished | None) -> int:
+    """When the package may go: the export's record knows of extensions, the result does not.
+
+    Returns:
+        In ms since 1970 UTC; 0: there never was a package.
+    """
     if own is None:
-        return None
-    if export is not None and export.expires_at_ms and f"/{export.attempt}/" in own.file_uri:
-        extended: str = _iso(export.expires_at_ms)
-        return extended
-    return own.expiration_time
+        return 0
+    if export is not None and export.expires_at_ms and export.attempt == attempt_of(own):
+        return export.expires_at_ms
+    return ms_of(own.expiration_time)
+
+
+def _expired_ms(
+    seen: RequestSeen, export: ExportProgress | None, own: ExportFinished | None, now_ms: int
+) -> int | None:
+    """When a package was offered to its caller for the last time, ms since 1970 UTC.
+
+    Returns:
+        None: sooner than was promised, and nobody knows when any more.
+    """
+    changes = export.changes if export is not None else ()
+    ends = [change.at_ms for change in changes if change.state == "Expired"][-1:]
+    if seen.said.deleted:
+        ends.append(seen.said.at_ms)
+    promised_ms = _promised_ms(export, own)
+    if not ends and promised_ms <= now_ms:
+        ends.append(promised_ms)
+    return min(ends, default=None)
 
 
 def _links(own: ExportFinished | None) -> dict[str, Any]:
@@ -177,30 +248,32 @@ def _links(own: ExportFinished | None) -> dict[str, Any]:
 def _history(
     seen: RequestSeen,
     export: ExportProgress | None,
-    status: TaskStatus,
     result: ExportFinished | None,
+    expired_ms: int | None,
 ) -> Iterator[dict[str, Any]]:
-    """Changes of status with times, oldest first; a request that joined sees what came after."""
+    """Changes of status with times, oldest first.
+
+    Beginning and end are the request's own, and stay; what lies between is its export's, as long
+    as that is known. A request that came later sees what came after; one that was answered with a
+    package that was there already ended as it came.
+    """
     accepted_ms = seen.said.accepted_at_ms
+    ended_ms = max(accepted_ms, ms_of(result.finished_at)) if result is not None else None
+    yield {"at": _iso(accepted_ms), "status": "Pending"}
+    told = "Pending"
     changes = export.changes if export is not None else ()
-    before = [change.state for change in changes if change.at_ms <= accepted_ms]
-    told = before[-1] if before and before[-1] in LIVE else "Pending"
-    yield {"at": _iso(accepted_ms), "status": told}
-    ended_at = result.finished_at if result is not None else None
-    for change in changes:
+    before = [change for change in changes if change.at_ms <= accepted_ms][-1:]
+    for change in (*before, *(change for change in changes if change.at_ms > accepted_ms)):
         # The end of this request is told by its own result, which others need not share.
-        if change.at_ms <= accepted_ms or change.state not in LIVE or change.state == told:
+        is_later = ended_ms is not None and change.at_ms > ended_ms
+        if is_later or change.state not in LIVE or change.state == told:
             continue
-        at = _iso(change.at_ms)
-        if ended_at is None or at <= ended_at:
-            told = change.state
-            yield {"at": at, "status": told}
-    if result is not None:
-        yield {"at": result.finished_at, "status": result.status}
-    if status.status == "Expired":
-        expired = [change.at_ms for change in changes if change.state == "Expired"]
-        if expired:
-            yield {"at": _iso(expired[-1]), "status": "Expired"}
+        told = change.state
+        yield {"at": _iso(max(accepted_ms, change.at_ms)), "status": told}
+    if result is not None and ended_ms is not None:
+        yield {"at": _iso(ended_ms), "status": result.status}
+        if expired_ms is not None:
+            yield {"at": _iso(max(ended_ms, expired_ms)), "status": "Expired"}
 
 
 def _iso(at_ms: int) -> Any:

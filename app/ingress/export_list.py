@@ -10,7 +10,7 @@ from typing import Any, Final, get_args
 
 from app.domain.errors import InvalidRequest
 from app.ingress.export_body import export_body
-from app.ingress.identity import Identity
+from app.ingress.identity import TOKEN_PARAMETER, Identity
 from app.ingress.request_index import Spot
 from app.ingress.view import IngressView, Status
 
@@ -23,7 +23,8 @@ END_OF_TIME_MS: Final = 1 << 62
 STATUSES: Final = get_args(Status)
 FILTERS: Final = ("status", "layer", "from", "to", "limit", "cursor", "client")
 
-_CURSOR: Final = re.compile(r"(\d{1,18}):([\x21-\x7e]{1,100})", re.ASCII)
+_CURSOR: Final = re.compile(r"(\d{1,18}):(.{0,1000})", re.ASCII | re.DOTALL)
+"""Time and id; the id of what admission refused may be longer than others, or empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +55,16 @@ def parse_list_query(query: Mapping[str, str], identity: Identity) -> ListQuery:
 
     Args:
         query: As aiohttp parsed it.
-        identity: Who asks; only an administrator sees the exports of others.
+        identity: Who asks; with keys only an administrator sees the exports of others.
 
     Raises:
         InvalidRequest: A parameter is unknown, or its value is none that it may have.
     """
-    unknown = sorted(set(query) - set(FILTERS))
+    unknown = sorted(set(query) - {*FILTERS, TOKEN_PARAMETER})
     if unknown:
         raise InvalidRequest(f"{unknown[0]:.80} is unknown; known are {', '.join(FILTERS)}")
     client: str | None = query.get("client")
-    if not identity.is_administrator:
+    if not identity.sees_all:
         if client not in (None, identity.client):
             raise InvalidRequest(f"client is {client!r:.80}; only an administrator may ask for it")
         client = identity.client
@@ -151,7 +152,7 @@ def _parse_cursor(text: str | None) -> Spot | None:
         return None
     try:
         plain = base64.b64decode(text + "=" * (-len(text) % 4), altchars="-_", validate=True)
-        found = _CURSOR.fullmatch(plain.decode("ascii"))
+        found = _CURSOR.fullmatch(plain.decode())
     except (binascii.Error, ValueError):
         found = None
     if found is None:

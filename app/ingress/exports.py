@@ -5,18 +5,36 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from app.domain.errors import InvalidRequest
+from app.domain.errors import InvalidRequest, told
+from app.domain.judgement import MAX_REQUEST_ID_CHARS
 from app.ingress.access_log import REQUEST_ID
 from app.ingress.create_export import ExportDesk
 from app.ingress.export_body import accepted_body, export_body
 from app.ingress.export_list import list_exports, parse_list_query
-from app.ingress.identity import Identity, identity_of
+from app.ingress.identity import identity_of
 from app.ingress.json_answer import json_answer
 from app.ingress.refusals import UnknownRequest
-from app.ingress.request_body import UUID_FORM
 
 VIEW_WAIT_S: Final = 2.0
 """How long an unknown request is waited for: another ingress may have taken it in just now."""
+
+
+def spellings(field: str, request_id: str) -> tuple[str, ...]:
+    """The ids that a caller may mean: what is written, or that in lower case.
+
+    Our own ids are uuids in lower case, and those of producers whatever they chose.
+
+    Raises:
+        InvalidRequest: No request can have this id.
+
+    >>> spellings("id", "A1"), spellings("id", "a1")
+    (('A1', 'a1'), ('a1',))
+    """
+    if not 0 < len(request_id) <= MAX_REQUEST_ID_CHARS:
+        raise InvalidRequest(
+            f"{field} is {told(request_id)}; it must have 1 to {MAX_REQUEST_ID_CHARS} characters"
+        )
+    return tuple(dict.fromkeys((request_id, request_id.lower())))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +72,26 @@ class ExportReader:
             Its id; the view knows it, or it was taken in here.
 
         Raises:
-            InvalidRequest: No uuid.
+            InvalidRequest: No request can have this id.
             UnknownRequest: There is none, or it is another client's.
         """
         request_id = request[REQUEST_ID] = request.match_info["id"]
-        if not UUID_FORM.fullmatch(request_id):
-            raise InvalidRequest(f"id is {request_id!r:.80}; it must be a uuid")
-        return await self.find_id(request_id.lower(), identity_of(request))
+        meant = spellings("id", request_id)
+        view, identity = self.desk.view, identity_of(request)
 
-    async def find_id(self, request_id: str, identity: Identity) -> str:
-        """Find a request that somebody may see; see `find`."""
-        view = self.desk.view
-        owner = await view.wait_for(request_id, lambda: self._owner(request_id), VIEW_WAIT_S)
-        if owner is None or not (identity.is_administrator or owner == identity.client):
+        def look() -> str | None:
+            for one in meant:
+                owner = self.desk.client_of(one)
+                if owner is not None and identity.may_see(owner):
+                    return one
+            return None
+
+        # Another client's request is waited for like one that is not there: no answer, nor the
+        # time it takes, tells the two apart.
+        found = await view.wait_for(meant[-1], look, VIEW_WAIT_S) or look()
+        if found is None:
             raise UnknownRequest(request_id)
-        return view.answering(request_id)
+        return view.answering(found)
 
     def body(self, request_id: str) -> dict[str, Any]:
         """Tell all that is known of a request that `find` has found.
@@ -76,17 +99,10 @@ class ExportReader:
         Raises:
             UnknownRequest: It was forgotten meanwhile.
         """
-        told = export_body(self.desk.view, request_id, now_ms=self.desk.now_ms(), whole=True)
-        if told is not None:
-            return told
+        body = export_body(self.desk.view, request_id, now_ms=self.desk.now_ms(), whole=True)
+        if body is not None:
+            return body
         asked = self.desk.accepted.asked(request_id)
         if asked is None:
             raise UnknownRequest(request_id)
         return accepted_body(asked)
-
-    def _owner(self, request_id: str) -> str | None:
-        seen = self.desk.view.verdict(request_id)
-        if seen is not None:
-            return seen.said.client
-        asked = self.desk.accepted.asked(request_id)
-        return None if asked is None else asked.client

@@ -32,3 +32,15 @@ class PackageFiles(Protocol):
     def package_path(self, export_id: str, attempt: str, name: str) -> Path | None:
         """Find one file; None: there is none. It blocks, call it in a thread."""
         ...
+
+    def shard_paths(self, export_id: str, attempt: str) -> list[Path]:
+        """Find the files that an attempt is being written to. It blocks."""
+        ...
+
+    def free_bytes(self) -> int:
+        """Free space, bytes. It blocks; raises StorageUnavailable."""
+        ...
+
+    def total_bytes(self) -> int:
+        """Size of the file system, bytes. It blocks; raises StorageUnavailable."""
+        ...

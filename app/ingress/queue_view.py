@@ -1,5 +1,6 @@
 """Which exports wait, and which of them comes next."""
 
+from app.domain.queue_order import QueueOrder
 from app.domain.records import ExportProgress
 
 
@@ -8,32 +9,35 @@ class QueueView:
 
     def __init__(self) -> None:
         """Nothing waits."""
-        self._waiting: dict[str, float] = {}
+        self._order = QueueOrder()
         self._positions: dict[str, int] | None = None
 
     def put(self, export: ExportProgress) -> None:
         """Take over what is told of an export, waiting or not."""
+        if export.started_at_ms:
+            self._order.started(export.client, export.started_at_ms)
         if export.state != "Pending":
             self.drop(export.export_id)
             return
-        rank = _rank(export)
-        if self._waiting.get(export.export_id) != rank:
-            self._waiting[export.export_id] = rank
-            self._positions = None
+        self._order.put(
+            export.export_id,
+            export.client,
+            priority=export.priority,
+            queued_at_ms=export.queued_at_ms,
+        )
+        self._positions = None
 
     def drop(self, export_id: str) -> None:
         """Forget an export; harmless for one that does not wait."""
-        if self._waiting.pop(export_id, None) is not None:
+        if export_id in self._order:
+            self._order.drop(export_id)
             self._positions = None
 
     def position(self, export_id: str | None) -> int | None:
-        """How many exports start until this one does, itself too; None: it does not wait."""
+        """How many exports start until this one does, itself too; None: it does not wait.
+
+        A small export may start sooner: there are places that no other takes.
+        """
         if self._positions is None:
-            ordered = sorted(self._waiting, key=lambda key: (self._waiting[key], key))
-            self._positions = {key: number for number, key in enumerate(ordered, 1)}
+            self._positions = {key: number for number, key in enumerate(self._order.in_order(), 1)}
         return self._positions.get(export_id or "")
-
-
-def _rank(export: ExportProgress) -> float:
-    """As the registrar: larger priorities first, and 100 s of waiting are worth 1,000."""
-    return export.queued_at_ms / 100 - export.priority

@@ -1,16 +1,22 @@
 """The body of `POST /create`: read with a limit, parsed strictly, told in the caller's words."""
 
+import asyncio
 import json
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import Annotated, Any, Final, TypeVar
 
 from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic_core import from_json
 
-from app.domain.errors import InvalidRequest, RequestTooLarge
-from app.domain.judgement import CRS, FORMATS, ON_ERROR, RequestLimits
+from app.domain.errors import InvalidRequest, RequestTooLarge, told
+from app.domain.judgement import CRS, FORMATS, ON_ERROR, RequestLimits, without_duplicates
 from app.domain.records import ExportRequested
+from app.domain.requested_features import COARSEST_PROPERTY, FINEST_PROPERTY
 from app.domain.world_crs84_quad import COARSEST_RESOLUTION_DEG, FINEST_RESOLUTION_DEG
 
 LIMITS: Final = RequestLimits()
@@ -18,6 +24,8 @@ Model = TypeVar("Model", bound=BaseModel)
 UUID_FORM: Final = re.compile(
     r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE
 )
+BODY_DEADLINE_S: Final = 60.0
+"""1 MB in that time needs 17 kB/s; whoever trickles holds a connection, and is to let go of it."""
 MAX_PROBLEMS_TOLD: Final = 5
 """A body with a thousand wrong fields is explained well enough by the first few."""
 
@@ -35,24 +43,59 @@ _POSITION: Final = {
     "description": "Longitude, latitude; a third number is dropped.",
 }
 _RINGS: Final = {"type": "array", "items": {"type": "array", "items": _POSITION, "minItems": 4}}
+_POLYGON: Final = {
+    "type": "object",
+    "required": ["type", "coordinates"],
+    "properties": {"type": {"const": "Polygon"}, "coordinates": _RINGS},
+}
+_MULTI_POLYGON: Final = {
+    "type": "object",
+    "required": ["type", "coordinates"],
+    "properties": {
+        "type": {"const": "MultiPolygon"},
+        "coordinates": {"type": "array", "items": _RINGS},
+    },
+}
+_FEATURE: Final = {
+    "type": "object",
+    "required": ["type", "geometry"],
+    "properties": {
+        "type": {"const": "Feature"},
+        "geometry": {"oneOf": [_POLYGON, _MULTI_POLYGON]},
+        "properties": {
+            "type": ["object", "null"],
+            "description": "Other properties are passed over.",
+            "properties": {
+                FINEST_PROPERTY: {
+                    "type": ["number", "null"],
+                    "description": "Finest resolution wanted, degrees per pixel; absent: the "
+                    "layer's own.",
+                },
+                COARSEST_PROPERTY: {
+                    "type": ["number", "null"],
+                    "description": "Coarsest resolution wanted, degrees per pixel; absent: zoom 0.",
+                },
+            },
+        },
+    },
+}
 BBOX_SCHEMA: Final[dict[str, Any]] = {
     "description": (
         "The area: [west, south, east, north] in degrees, a GeoJSON Polygon or MultiPolygon; "
-        "absent or null: the layer's footprint. A box with west > east crosses the antimeridian."
+        "absent or null: the layer's footprint. A box with west > east crosses the antimeridian. "
+        "The features of a FeatureCollection say their own resolutions: the package has one tile "
+        "table for each finest zoom."
     ),
     "oneOf": [
         {"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 4},
+        _POLYGON,
+        _MULTI_POLYGON,
         {
             "type": "object",
-            "required": ["type", "coordinates"],
-            "properties": {"type": {"const": "Polygon"}, "coordinates": _RINGS},
-        },
-        {
-            "type": "object",
-            "required": ["type", "coordinates"],
+            "required": ["type", "features"],
             "properties": {
-                "type": {"const": "MultiPolygon"},
-                "coordinates": {"type": "array", "items": _RINGS},
+                "type": {"const": "FeatureCollection"},
+                "features": {"type": "array", "items": _FEATURE, "minItems": 1},
             },
         },
         {"type": "null"},
@@ -153,18 +196,47 @@ class CreateRequest(BaseModel):
     ] = "source"
 
 
-async def read_body(request: web.Request, *, max_bytes: int) -> bytes:
+class BodyTooSlow(InvalidRequest):
+    """The body did not come within its time."""
+
+    http_status = HTTPStatus.REQUEST_TIMEOUT
+
+
+@asynccontextmanager
+async def body_deadline(deadline_s: float) -> AsyncIterator[None]:
+    """Read a body within the block.
+
+    Raises:
+        BodyTooSlow: It takes longer, maybe for ever.
+    """
+    try:
+        async with asyncio.timeout(deadline_s):
+            yield
+    except TimeoutError as error:
+        raise BodyTooSlow(f"body has not come within {deadline_s:g} s") from error
+
+
+async def read_body(
+    request: web.Request, *, max_bytes: int, deadline_s: float | None = None
+) -> bytes:
     """Read a body of at most `max_bytes`, whether or not it says its length.
+
+    Args:
+        request: Whose body.
+        max_bytes: How large it may be.
+        deadline_s: How long it may take, seconds; None: `BODY_DEADLINE_S`.
 
     Raises:
         RequestTooLarge: It is longer; the rest is not read.
+        BodyTooSlow: It takes longer, maybe for ever.
         InvalidRequest: It ends early, or its encoding is broken.
     """
     declared = request.content_length
     if declared is not None and declared > max_bytes:
         raise RequestTooLarge(f"body has {declared} bytes, more than {max_bytes}")
     try:
-        return await _read_at_most(request.content, max_bytes)
+        async with body_deadline(BODY_DEADLINE_S if deadline_s is None else deadline_s):
+            return await _read_at_most(request.content, max_bytes)
     except (web.RequestPayloadError, HttpProcessingError) as error:
         raise InvalidRequest(f"body cannot be read: {error}") from error
 
@@ -232,7 +304,7 @@ def _validated(model: type[Model], body: bytes) -> Model:
 
 def _uuid(field: str, value: str | None) -> str | None:
     if value is not None and not UUID_FORM.fullmatch(value):
-        raise InvalidRequest(f"{field} is {value!r:.80}; it must be a uuid")
+        raise InvalidRequest(f"{field} is {told(value)}; it must be a uuid")
     return None if value is None else value.lower()
 
 
@@ -243,26 +315,26 @@ def _json_object(body: bytes) -> dict[str, Any]:
     try:
         value = json.loads(
             body.decode("utf-8"),
-            object_pairs_hook=_without_duplicates,
+            object_pairs_hook=without_duplicates,
         )
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"body is not UTF-8: byte {error.start} is wrong") from error
     except RecursionError as error:
         raise InvalidRequest("body is nested too deep") from error
     except ValueError as error:
-        raise InvalidRequest(f"body is no JSON: {error}") from error
+        raise InvalidRequest(f"body is no JSON: {_json_defect(body, error)}") from error
     if not isinstance(value, dict):
-        raise InvalidRequest(f"body is {value!r:.80}; it must be a JSON object")
+        raise InvalidRequest(f"body is {told(value)}; it must be a JSON object")
     return value
 
 
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InvalidRequest(f"{twice:.80} is there more than once")
-    return found
+def _json_defect(body: bytes, otherwise: ValueError) -> str:
+    """What is wrong with the text, in words that do not change with the version of Python."""
+    try:
+        from_json(body, allow_inf_nan=True)
+    except ValueError as error:
+        return str(error)
+    return str(otherwise)
 
 
 def _bbox_json(value: Any) -> str | None:
@@ -271,7 +343,7 @@ def _bbox_json(value: Any) -> str | None:
     try:
         return json.dumps(value, separators=(",", ":"), allow_nan=False)
     except ValueError as error:
-        raise InvalidRequest(f"bbox holds NaN or a number that is too large: {error}") from error
+        raise InvalidRequest("bbox holds NaN or a number beyond all limits") from error
 
 
 def _told(error: ValidationError, model: type[BaseModel]) -> str:
@@ -287,19 +359,16 @@ def _problem(problem: Any, model: type[BaseModel]) -> str:
     if problem["type"] == "missing":
         return f"{field} is missing; it is required"
     if problem["type"] == "json_invalid":
-        return f"body is no JSON: {problem['msg']}"
+        return f"body is no JSON: {problem['msg'].removeprefix('Invalid JSON: ')}"
     if problem["type"] == "extra_forbidden":
         return f"{field} is unknown; known fields are {', '.join(known_fields(model))}"
-    return f"{field} is {_value(problem['input'])}: {problem['msg']}"
-
-
-def _value(value: Any) -> str:
-    """A value as JSON writes it, short enough for a message."""
-    return f"{json.dumps(value, default=str):.80}"
+    return f"{field} is {told(problem['input'])}: {problem['msg']}"
 
 
 def _path(loc: tuple[str | int, ...]) -> str:
-    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part:.80}" for part in loc)
+    path = "".join(
+        f"[{part}]" if isinstance(part, int) else f".{part or told(part):.80}" for part in loc
+    )
     return path.removeprefix(".") or "body"
 
 

@@ -1,4 +1,4 @@
-"""What this ingress knows of requests and exports: a view of two topics, nothing else.
+"""What this ingress knows of requests, exports and deliveries: a view of topics, nothing else.
 
 Records come in at least once and in the order of their keys; the last one counts. The view is
 rebuilt from the start of the topics whenever the process starts.
@@ -9,11 +9,16 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from http import HTTPStatus
 from typing import Final, Literal, TypeVar
 
+from app.domain.client_limits import REFUSED_FOR_NOW, RecentRequests
 from app.domain.records import ExportFinished, ExportProgress, RequestProgress
+from app.domain.reservation import still_needed_bytes
+from app.domain.rows import DeliveryRow
 from app.domain.topic_names import EXPORT_FINISHED, EXPORT_PROGRESS
 from app.ingress.bbox_memory import BboxMemory, Bounds, bounds_of
+from app.ingress.delivery_memory import DeliveryMemory
 from app.ingress.layer_memory import LayerMemory
 from app.ingress.queue_view import QueueView
 from app.ingress.request_index import RequestIndex
@@ -45,6 +50,15 @@ class RequestSeen:
     def verdict(self) -> str:
         """Accepted, Joined, Repeated, Cached, Refused or Cancelled."""
         return self.said.verdict
+
+    @property
+    def is_admitted(self) -> bool:
+        """Whether admission found it sound, whatever became of it.
+
+        Of one that it refused no more is kept than what a result tells: what its producer wrote may
+        be wrong, or too long to be told.
+        """
+        return self.verdict != "Refused" or self.said.http_status in REFUSED_FOR_NOW
 
     @property
     def export_id(self) -> str | None:
@@ -86,14 +100,18 @@ class IngressView:
     def __init__(self) -> None:
         """Know nothing."""
         self.areas = BboxMemory()
+        self.deliveries = DeliveryMemory()
         self.index = RequestIndex()
         self.layers = LayerMemory()
         self.queue = QueueView()
+        self.recent = RecentRequests()
         self._requests: dict[str, RequestSeen] = {}
         self._exports: dict[str, ExportProgress] = {}
         self._results: dict[str, ExportFinished] = {}
         self._by_export: dict[str, set[str]] = {}
+        self._past_runs: dict[str, ExportProgress] = {}
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+        self.resets = 0
         self._reserved_bytes = 0
         self._place = Place()
         self._places: dict[tuple[str, str], Place] = {}
@@ -105,16 +123,24 @@ class IngressView:
         self._place = place
         self._offsets[place.topic, place.partition] = place.offset + 1
 
+    def begin_again(self) -> None:
+        """A broker has lost its tail: a partition is read again, and its offsets mean others."""
+        self.resets += 1
+
     def request_progressed(self, record: RequestProgress) -> None:
         """Take what the registrar says of a request."""
         request_id = record.request_id
         before = self._requests.get(request_id)
+        keeps_area = record.area_omitted and before is not None
         self._requests[request_id] = RequestSeen(
             said=replace(record, bbox_json=None),
-            bounds=bounds_of(record.bbox_json),
+            bounds=before.bounds if before and keeps_area else bounds_of(record.bbox_json),
             told_percentage=before.told_percentage if before else 0,
         )
-        self.areas.put(request_id, record.bbox_json)
+        if not keeps_area:
+            self.areas.put(request_id, record.bbox_json)
+        if record.http_status != HTTPStatus.TOO_MANY_REQUESTS:
+            self.recent.note(request_id, record.client, record.accepted_at_ms)
         if record.repeats is None:
             self.index.put(request_id, record.client, record.accepted_at_ms)
         else:
@@ -124,10 +150,13 @@ class IngressView:
 
     def export_progressed(self, record: ExportProgress) -> None:
         """Take how far an export is."""
+        export_id = record.export_id
         self.layers.note(record)
         record = replace(record, learned=())
-        export_id = record.export_id
-        self._reserved_bytes += _reserved(record) - _reserved(self._exports.get(export_id))
+        before = self._exports.get(export_id)
+        if before is not None and before.queued_at_ms < record.queued_at_ms:
+            self._keep_run(before)
+        self._reserved_bytes += _reserved(record) - _reserved(before)
         self._exports[export_id] = record
         self.queue.put(record)
         self._tell(export_id, *self._by_export.get(export_id, ()))
@@ -136,6 +165,11 @@ class IngressView:
         """Take the result of a request."""
         self._results[record.request_id] = replace(record, bbox_json=None)
         self._tell(record.request_id, record.request_id)
+
+    def delivery_changed(self, delivery_id: str, row: DeliveryRow) -> None:
+        """Take what completion keeps of a webhook."""
+        self.deliveries.put(delivery_id, row)
+        self._wake(delivery_id)
 
     def forget_progress(self, key: str) -> None:
         """Drop a request or an export whose tombstone came on `export-progress`."""
@@ -146,6 +180,7 @@ class IngressView:
             self.index.drop(key)
         export = self._exports.pop(key, None)
         if export is not None:
+            self._keep_run(export)
             self._reserved_bytes -= _reserved(export)
             self.queue.drop(key)
         if export is None or key not in self._by_export:
@@ -191,9 +226,34 @@ class IngressView:
         """The result of a request, without its bbox; None: none yet."""
         return self._results.get(request_id)
 
+    def has_offered(self, export_id: str, attempt: str, package_name: str) -> bool:
+        """Whether any result that is still remembered named this package."""
+        file = f"/{export_id}/{attempt}/{package_name}"
+        results = map(self._results.get, self._by_export.get(export_id, ()))
+        return any(result is not None and result.file_uri.endswith(file) for result in results)
+
     def export(self, export_id: str | None) -> ExportProgress | None:
         """How far an export is; None: nothing known."""
         return None if export_id is None else self._exports.get(export_id)
+
+    def run_of(self, request_id: str) -> ExportProgress | None:
+        """The run of its export that a request waits for, or that ended it.
+
+        An export is made again when its package has gone; that is news to nobody who has had one.
+
+        Returns:
+            None: it has none, or nobody knows of it any more: the registrar forgets an export with
+            its files, and the topic does so in time.
+        """
+        seen, result = self._requests.get(request_id), self._results.get(request_id)
+        export = self.export(seen.export_id) if seen is not None else None
+        if seen is None or result is None:
+            return export
+        ended_ms = ms_of(result.finished_at)
+        for run in (export, self._past_runs.get(seen.export_id or "")):
+            if run is not None and run.queued_at_ms <= ended_ms:
+                return run
+        return None
 
     def knows(self, request_id: str) -> bool:
         """Whether registrar or completion has spoken of this request."""
@@ -294,14 +354,14 @@ class IngressView:
         A later request for the same package extends it, which only the export's own record says;
         and a package that was made again under another name is not this one.
         """
-        by_time = now_ms >= _ms_of(result.expiration_time)
+        by_time = now_ms >= ms_of(result.expiration_time)
         seen = self._requests.get(result.request_id)
         if seen is None or seen.export_id is None:
             return by_time
         export = self.export(seen.export_id)
         if seen.said.deleted or export is None:
             return True
-        if f"/{export.attempt}/" not in result.file_uri:
+        if export.attempt != attempt_of(result):
             return True
         if export.pinned:
             return False
@@ -309,12 +369,21 @@ class IngressView:
             return True
         return now_ms >= export.expires_at_ms if export.expires_at_ms else by_time
 
+    def _keep_run(self, export: ExportProgress) -> None:
+        """Keep what is known of a run that is over, as long as a request is that it may have ended.
+
+        The next run that ends takes its place.
+        """
+        if export.state not in LIVE and export.export_id in self._by_export:
+            self._past_runs[export.export_id] = export
+
     def _belong(self, request_id: str, before: str | None, now: str | None) -> None:
         if before is not None and before != now:
             others = self._by_export.get(before, set())
             others.discard(request_id)
             if not others:
                 self._by_export.pop(before, None)
+                self._past_runs.pop(before, None)
                 if before not in self._exports:
                     self._places.pop((EXPORT_PROGRESS, before), None)
         if now is not None:
@@ -332,8 +401,19 @@ class IngressView:
 def _reserved(export: ExportProgress | None) -> int:
     if export is None or export.state not in LIVE:
         return 0
-    return max(0, export.estimated_bytes * 5 // 4 - export.bytes_written)
+    return still_needed_bytes(
+        estimated_bytes=export.estimated_bytes,
+        tile_count=export.tiles_expected,
+        tiles_done=export.tiles_done,
+        bytes_written=export.bytes_written,
+    )
 
 
-def _ms_of(iso: str) -> int:
+def attempt_of(result: ExportFinished) -> str:
+    """The run that made a package, as its address names it; the result is a success."""
+    return result.file_uri.split("/")[-2]
+
+
+def ms_of(iso: str) -> int:
+    """A time of a result, ms since 1970 UTC."""
     return int(datetime.fromisoformat(iso).timestamp() * 1000)

@@ -1,7 +1,7 @@
 """The HTTP surface: routes, and handlers that only translate."""
 
 import asyncio
-import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
@@ -11,25 +11,42 @@ import orjson
 from aiohttp import hdrs, web
 
 from app.catalogue.port import Catalogue
-from app.domain.errors import InvalidRequest
 from app.ingress.access_log import REQUEST_ID
-from app.ingress.commands import ExportCommands
+from app.ingress.areas import AreaDesk
+from app.ingress.arrival import arrivals
+from app.ingress.audit import audit
+from app.ingress.auth.access import Access
+from app.ingress.auth.gate import gatekeeper
+from app.ingress.auth.sessions import session_routes
+from app.ingress.commands import MAX_DAYS_AHEAD, ExportCommands
 from app.ingress.create_export import ExportDesk
-from app.ingress.downloads import answer_download, find_download
-from app.ingress.exports import ExportReader
-from app.ingress.identity import identity_of
+from app.ingress.deliveries import DeliveryDesk
+from app.ingress.downloads import answer_download, find_download, missing_download
+from app.ingress.estimate import Estimator
+from app.ingress.event_feed import EventFeed
+from app.ingress.events import EventStreams
+from app.ingress.exports import ExportReader, spellings
+from app.ingress.identity import ANONYMOUS, identity_of
 from app.ingress.json_answer import json_answer
+from app.ingress.layer_tiles import LayerTiles
 from app.ingress.layers import parse_bbox_parameter, public_layers
+from app.ingress.link_desk import LinkDesk
 from app.ingress.openapi import openapi_document
+from app.ingress.package_tiles import PackageTiles, ReadTile
+from app.ingress.page import WebPage
 from app.ingress.ports import PackageFiles, Readiness, RequestPublisher
 from app.ingress.problems import problem, problems_as_json
+from app.ingress.refusals import UnknownRequest
 from app.ingress.request_body import read_body
+from app.ingress.response_headers import add_headers_to_all, cross_origin
+from app.ingress.storage import StorageDesk, StorageGauge
 from app.ingress.view import TaskStatus
+from app.package.tile_reader import read_unfinished
+from app.sources.tile_source import TileSource
 
 VIEW_WAIT_S: Final = 2.0
 """How long an unknown request is waited for: another ingress may have taken it in just now."""
-
-_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+SENT: Final = (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +58,28 @@ class IngressParts:
         publisher: The way of commands into `export-requests`.
         catalogue: Lists the layers.
         files: Finished packages.
+        access: Who may come in.
+        feed: Says what has changed.
         readiness: What `GET /readyz` asks.
         base_url: Address of this service, without a slash at the end.
         max_body_bytes: Largest request body.
+        package_max_days: How far a package may be extended, days.
+        open_source: From the source part of a layer record to its tiles.
+        read_tile: Reads one tile of a finished package.
     """
 
     desk: ExportDesk
     publisher: RequestPublisher
     catalogue: Catalogue
     files: PackageFiles
+    access: Access
+    feed: EventFeed
     readiness: Readiness
     base_url: str
     max_body_bytes: int
+    open_source: Callable[[Any], TileSource]
+    read_tile: ReadTile
+    package_max_days: int = MAX_DAYS_AHEAD
 
 
 PARTS: Final = web.AppKey("parts", IngressParts)
@@ -65,7 +92,16 @@ def build_web_app(parts: IngressParts) -> web.Application:
     Args:
         parts: What the handlers work with.
     """
-    web_app = web.Application(middlewares=[problems_as_json])
+    access = parts.access
+    web_app = web.Application(
+        middlewares=[
+            arrivals(access.trusted_proxies),
+            cross_origin(access.gate.page_origins),
+            problems_as_json,
+            gatekeeper(access.gate),
+        ]
+    )
+    add_headers_to_all(web_app, access.gate.page_origins)
     web_app[PARTS] = parts
     web_app[OPENAPI] = orjson.dumps(openapi_document(parts.base_url))
     web_app.add_routes(
@@ -80,8 +116,21 @@ def build_web_app(parts: IngressParts) -> web.Application:
         ]
     )
     reader = ExportReader(parts.desk)
+    web_app.add_routes(EventStreams(reader, parts.feed).routes())
+    web_app.on_shutdown.append(parts.feed.end)
     web_app.add_routes(reader.routes())
-    web_app.add_routes(ExportCommands(reader, parts.publisher).routes())
+    commands = ExportCommands(reader, parts.publisher, max_days_ahead=parts.package_max_days)
+    web_app.add_routes(commands.routes())
+    web_app.add_routes(DeliveryDesk(commands).routes())
+    web_app.add_routes(LinkDesk(reader, access.links).routes())
+    web_app.add_routes(session_routes(access.gate))
+    gauge = StorageGauge(parts.files, lambda: parts.desk.view.reserved_bytes)
+    web_app.add_routes(StorageDesk(gauge).routes())
+    web_app.add_routes(Estimator(parts.desk, gauge, parts.max_body_bytes).routes())
+    web_app.add_routes(AreaDesk().routes())
+    web_app.add_routes(WebPage().routes())
+    web_app.add_routes(LayerTiles(parts.catalogue, parts.open_source).routes())
+    web_app.add_routes(PackageTiles(reader, parts.files, parts.read_tile, read_unfinished).routes())
     return web_app
 
 
@@ -92,24 +141,31 @@ async def create(request: web.Request) -> web.Response:
     body = await read_body(request, max_bytes=parts.max_body_bytes)
     answer = await parts.desk.create(body, request_id, identity_of(request).client)
     if answer.status >= HTTPStatus.BAD_REQUEST:
-        return problem(answer.status, answer.body["message"])
+        return problem(answer.status, answer.body["message"], request_id=answer.body["requestId"])
+    audit(request, "export_asked", request_id=request_id, answered_by=answer.body["requestId"])
     return json_answer(answer.body, status=answer.status)
 
 
 async def task_status(request: web.Request) -> web.Response:
     """`GET /taskStatus/{id}`: how far a request is."""
     request_id = request[REQUEST_ID] = request.match_info["id"]
-    if not _UUID.fullmatch(request_id):
-        raise InvalidRequest(f"id is {request_id!r:.80}; it must be a uuid")
+    meant = spellings("id", request_id)
     desk = request.app[PARTS].desk
+    identity = identity_of(request)
 
     def look() -> TaskStatus | None:
-        known = desk.view.task_status(request_id, now_ms=desk.now_ms())
-        return known or (TaskStatus(0, "Pending") if request_id in desk.accepted else None)
+        for one in meant:
+            # Of what only the result is known of, nobody knows who asked.
+            if not identity.may_see(desk.client_of(one) or ANONYMOUS.client):
+                continue
+            known = desk.view.task_status(one, now_ms=desk.now_ms())
+            if known is not None or one in desk.accepted:
+                return known or TaskStatus(0, "Pending")
+        return None
 
-    status = await desk.view.wait_for(request_id, look, VIEW_WAIT_S)
+    status = await desk.view.wait_for(meant[-1], look, VIEW_WAIT_S) or look()
     if status is None:
-        return problem(HTTPStatus.NOT_FOUND, f"id is {request_id}; there is no such request")
+        raise UnknownRequest(request_id)
     body: dict[str, Any] = {"percentage": status.percentage, "status": status.status}
     if status.reason is not None:
         body["errorReason"] = status.reason
@@ -126,10 +182,20 @@ async def layers(request: web.Request) -> web.Response:
 async def download(request: web.Request) -> web.StreamResponse:
     """`GET /downloads/...`: a package or its metadata."""
     where: dict[str, Any] = dict(request.match_info)
-    stored = await find_download(request.app[PARTS].files, **where)
+    parts = request.app[PARTS]
+    stored = await find_download(parts.files, **where)
     if stored is None:
-        return problem(HTTPStatus.NOT_FOUND, f"there is no file at {request.path:.300}")
-    return answer_download(request, stored)
+        return missing_download(parts.desk.view, **where, path=request.path)
+    answer = answer_download(request, stored)
+    if request.method == hdrs.METH_GET and answer.status in SENT:
+        audit(
+            request,
+            "file_downloaded",
+            export_id=where["export_id"],
+            name=where["name"],
+            byte_range=request.headers.get(hdrs.RANGE),
+        )
+    return answer
 
 
 async def livez(_request: web.Request) -> web.Response:

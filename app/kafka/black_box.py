@@ -4,6 +4,9 @@ A record that kills its process (memory, a crash in C code, a bug) is read again
 The positions in hand stand in a mapped file, which outlives the process without a system call
 per record; the next process counts those it finds there. Each of them may be the culprit: such
 records are handled one at a time from then on, so that the innocent are soon forgiven.
+
+A disk that is full or read-only must neither keep a process from starting nor lose a record: what
+cannot be written is not counted.
 """
 
 import json
@@ -14,7 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+import structlog
+
 from app.domain.inbox import InboxPosition
+
+log = structlog.get_logger(__name__)
 
 DEATHS_THAT_MAKE_POISON = 3
 
@@ -48,6 +55,9 @@ class BlackBox:
         Args:
             path: Path without suffix, of one process at a time; its folder is made.
             limit: Deaths at which a record is given up.
+
+        Raises:
+            OSError: The mapped file cannot be made.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         deaths = _read_deaths(path.with_suffix(".json"))
@@ -107,8 +117,11 @@ class BlackBox:
         rows = [[at.partition, at.offset, count] for at, count in self.deaths.items()]
         target = self.path.with_suffix(".json")
         draft = self.path.with_suffix(".tmp")
-        draft.write_text(json.dumps(rows))
-        draft.replace(target)
+        try:
+            draft.write_text(json.dumps(rows))
+            draft.replace(target)
+        except OSError as error:
+            log.warning("deaths_not_counted", path=str(target), reason=str(error))
 
 
 def _read_deaths(path: Path) -> Counter[InboxPosition]:

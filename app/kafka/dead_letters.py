@@ -19,6 +19,9 @@ from app.kafka.topics import MAX_REQUEST_BYTES, Topics
 PARTITION: Final = 0
 """Dead letters have one partition, so that an offset names one."""
 
+MAX_DIGITS: Final = 40
+"""Of a number in a header; Python refuses to read some thousands."""
+
 QUIET_MS: Final = 5_000
 """How long the broker may keep silent about records that it says it has, ms."""
 
@@ -106,8 +109,9 @@ async def find_dead_letter(bootstrap: str, topics: Topics, offset: int) -> DeadL
 async def put_back(bootstrap: str, topics: Topics, letters: Iterable[DeadLetter]) -> int:
     """Send dead letters again to the very partitions they came from.
 
-    Doing it twice is harmless: every handler knows a record that it has handled before. The dead
-    letter stays; one that still cannot be handled comes back as another.
+    Doing it twice is harmless for what has happened and for requests: every handler knows a record
+    that it has handled before. A command is stamped anew where it is admitted, and acts again. The
+    dead letter stays; one that still cannot be handled comes back as another.
 
     Returns:
         How many the broker has confirmed.
@@ -193,4 +197,5 @@ def _total(lengths: str | None) -> int | None:
 
 
 def _number(text: str | None) -> int:
-    return int(text) if text is not None and text.isdecimal() else -1
+    """A header that should be a number, which anybody can have written; -1: it is none."""
+    return int(text) if text is not None and text.isdecimal() and len(text) <= MAX_DIGITS else -1

@@ -118,7 +118,11 @@ class Handling:
     def __post_init__(self) -> None:
         """Look what the last process of this name left behind."""
         if self.edge.run_folder is not None:
-            self.black_box = BlackBox.open(self.edge.run_folder / f"in-hand-{self.inbox}")
+            path = self.edge.run_folder / f"in-hand-{self.inbox}"
+            try:
+                self.black_box = BlackBox.open(path)
+            except OSError as error:
+                log.warning("deaths_not_counted", path=str(path), reason=str(error))
 
     async def handled(
         self, event: Any, work: Callable[[Record, InboxPosition, Any], Awaitable[None]]
@@ -167,9 +171,11 @@ class Handling:
             self.black_box.put_down(slot, position)
 
     def _give_up(self, slot: int | None, position: InboxPosition, *, blame: bool) -> None:
-        if self.black_box is not None and slot is not None:
-            self.black_box.close_on_exit(position if blame else None)
-        self.edge.leave(EXIT_BUG)
+        try:
+            if self.black_box is not None and slot is not None:
+                self.black_box.close_on_exit(position if blame else None)
+        finally:  # whatever happens: who returns from here has acknowledged the record
+            self.edge.leave(EXIT_BUG)
 
     async def _decoded_and_worked(
         self,

@@ -1,8 +1,8 @@
 """The broker of one machine: noida-db from its PyPI wheel, as a child process on loopback.
 
 It speaks Kafka, keeps its data in a folder and saves it about every half second: SIGTERM loses
-nothing, kill -9 of the broker may lose the last 0.6 s. Production names a real Kafka in
-EXPORT_BROKER instead.
+nothing, kill -9 of the broker may lose the last 0.6 s. Where it cannot save it goes on and says
+nothing: see broker_folder.py. Production names a real Kafka in EXPORT_BROKER instead.
 """
 
 import contextlib
@@ -19,10 +19,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from app.kafka.broker_folder import STATE_FILE, UNFINISHED_FILE
+
 LOOPBACK = "127.0.0.1"
 
 # Between two looks at a broker that is starting; it is up in about 20 ms.
 _POLL_S = 0.02
+
+SAVED_BYTES_PER_S = 20_000_000
+"""What a busy machine saves at least: the broker puts its whole state together, then writes it."""
+# What the broker prints about a kafka.json that it cannot read, before the reason.
+_UNREADABLE_STATE = "failed to parse kafka snapshot:"
+_LAST_WORDS_BYTES = 4096
 # Metadata request, version 1, of no topic at all (an empty list), client id null; Kafka
 # protocol guide: api key 3, version, correlation id, client id, count of topics.
 _METADATA_REQUEST = struct.pack(">hhihi", 3, 1, 7, -1, 0)
@@ -73,6 +81,22 @@ def answers_kafka(port: int, *, host: str = LOOPBACK, timeout_s: float = 1.0) ->
     return len(answer) == 8 and struct.unpack(">ii", answer)[1] == 7
 
 
+def running_broker(folder: Path) -> str:
+    """Find the embedded broker that runs on a folder; gives its address.
+
+    Raises:
+        BrokerUnavailable: None runs there, and how to name one.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        port = int((folder / "port").read_text(encoding="ascii"))
+        if 0 < port < 65536 and answers_kafka(port):
+            return f"{LOOPBACK}:{port}"
+    raise BrokerUnavailable(
+        f"no embedded broker runs in {folder}: name the data folder of a running "
+        "`export-service up` (--data-dir), or a broker (--broker HOST:PORT, or EXPORT_BROKER)"
+    )
+
+
 class EmbeddedBroker:
     """One broker process and its folder; use it as a context manager or start and stop it.
 
@@ -98,6 +122,7 @@ class EmbeddedBroker:
         self.port = port
         self._asked_port = port
         self._lock: int | None = None
+        self._log_begins_at = 0
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -148,6 +173,8 @@ class EmbeddedBroker:
         self.data_dir.mkdir(parents=True, exist_ok=True)
         self._take_lock(lock_deadline_s)
         try:
+            # What a kill in the middle of a save left: nobody reads it.
+            (self.data_dir / UNFINISHED_FILE).unlink(missing_ok=True)
             self.port = self._choose_port()
             self._process = self._popen(binary)
         except BaseException:
@@ -164,27 +191,54 @@ class EmbeddedBroker:
         while not answers_kafka(self.port):
             if not self.is_running():
                 self._drop_lock()
-                raise BrokerUnavailable(
-                    f"the broker ended with {self.exit_code()}: {self._last_words()}"
-                )
+                raise BrokerUnavailable(self._why_it_ended())
             if time.monotonic() > end:
                 self.stop()
                 raise BrokerUnavailable(
                     f"no answer at {self.address} within {deadline_s:g} s: {self._last_words()}"
                 )
             time.sleep(_POLL_S)
-        _write_whole(self.data_dir / "port", f"{self.port}\n")
+        self._write_port()
+
+    def make_folder_again(self) -> None:
+        """Make the folder of a running broker again that somebody has deleted.
+
+        The broker saves into it at its next change; another supervisor is kept off by its own lock.
+
+        Raises:
+            OSError: It cannot be made.
+        """
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        self._write_port()
 
     def stop(self, deadline_s: float = 10.0) -> None:
-        """End the broker by SIGTERM, which saves everything, and after the deadline by SIGKILL."""
+        """End the broker by SIGTERM, which saves everything, and after the deadline by SIGKILL.
+
+        Args:
+            deadline_s: How long it may take to begin to save, and then to write some more of it;
+                a large state gets `SAVED_BYTES_PER_S` besides, as it is put together first.
+        """
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGTERM)
-            try:
-                self._process.wait(deadline_s)
-            except subprocess.TimeoutExpired:
-                self.kill()
+            self._wait_while_saving(deadline_s)
         self._drop_lock()
+
+    def _wait_while_saving(self, deadline_s: float) -> None:
+        assert self._process is not None
+        written = None
+        wait_s = deadline_s + _size(self.data_dir / STATE_FILE) / SAVED_BYTES_PER_S
+        while True:
+            try:
+                self._process.wait(wait_s)
+            except subprocess.TimeoutExpired:
+                before, written = written, _size(self.data_dir / UNFINISHED_FILE)
+                if written in (0, before):
+                    self.kill()
+                    return
+                wait_s = deadline_s
+            else:
+                return
 
     def kill(self) -> None:
         """End the broker by SIGKILL, as a power cut would; up to 0.6 s of records are lost."""
@@ -219,6 +273,7 @@ class EmbeddedBroker:
             command = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *command]
         assert self._lock is not None
         with self.log_file.open("ab") as log:
+            self._log_begins_at = log.tell()
             return subprocess.Popen(  # noqa: S603 - our own wheel's binary, no shell
                 command,
                 stdin=subprocess.DEVNULL,
@@ -265,9 +320,35 @@ class EmbeddedBroker:
             probe.bind((LOOPBACK, 0))
             return int(probe.getsockname()[1])
 
+    def _write_port(self) -> None:
+        """Tell others the port; what is there already needs no space on a disk that is full."""
+        path, text = self.data_dir / "port", f"{self.port}\n"
+        with contextlib.suppress(OSError):
+            if path.read_text(encoding="ascii") == text:
+                return
+        _write_whole(path, text)
+
+    def _why_it_ended(self) -> str:
+        words = self._last_words()
+        if _UNREADABLE_STATE not in words:
+            return f"the broker ended with {self.exit_code()}: {words}"
+        # Why, as it says it: the rest of the line.
+        reason = words.split(_UNREADABLE_STATE, 1)[1].split(" | ")[0].strip()
+        return (
+            f"the broker cannot read the last state in {self.data_dir / STATE_FILE} ({reason}): "
+            "put a copy of that file back if there is one, or move the folder "
+            f"{self.data_dir} away and start again. What is lost then: requests that have no "
+            "result yet, and the list of exports with their webhooks. Finished packages stay in "
+            "the exports folder, but nothing removes them and they are made again when asked for"
+        )
+
     def _last_words(self) -> str:
+        """The end of what this process has printed."""
         try:
-            lines = self.log_file.read_text(encoding="utf-8", errors="replace").splitlines()
+            with self.log_file.open("rb") as log:
+                end = log.seek(0, os.SEEK_END)
+                log.seek(max(self._log_begins_at, end - _LAST_WORDS_BYTES))
+                lines = log.read(_LAST_WORDS_BYTES).decode(errors="replace").splitlines()
         except OSError:
             return "no log"
         return " | ".join(lines[-5:]) or "it printed nothing"
@@ -288,3 +369,10 @@ def _write_whole(path: Path, text: str) -> None:
     fresh = path.with_suffix(".new")
     fresh.write_text(text, encoding="ascii")
     fresh.replace(path)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

@@ -45,6 +45,8 @@ class AppPlace:
         embedded: The broker is the embedded one: it evicts no dead dynamic member, so an
             instance id is required; it answers empty fetches at once, so they are spaced; and
             it does not tell a group of a new assignment, so that is made from names alone.
+        shared_folder: Folder that all processes of the embedded broker know; None: members join
+            their group when they like.
         max_request_bytes: Largest request of the producer, and what a fetch asks for.
         stream_buffer: Records that wait in memory per agent. More only adds redelivery.
         leave: Ends the process at once; tests put their own here.
@@ -56,6 +58,7 @@ class AppPlace:
     prefix: str = ""
     instance_id: str | None = None
     embedded: bool = False
+    shared_folder: Path | None = None
     max_request_bytes: int = MAX_REQUEST_BYTES
     stream_buffer: int = 256
     leave: Callable[[int], None] = os._exit
@@ -78,6 +81,7 @@ class ServiceApp(faust.App):  # type: ignore[misc]  # Faust has no types that my
     group_fence: group_fence.GroupFence
     leave: Callable[[int], None]
     task_assignor: StableTaskAssignor | None = None
+    join_lock: Path | None = None
     # On the embedded broker the supervisor alone gives names, and a broker that was killed
     # forgets its members without any namesake.
     shares_its_broker: bool = False
@@ -154,6 +158,8 @@ def _build(name: str, place: AppPlace) -> ServiceApp:
     faust_app.shares_its_broker = not place.embedded and place.instance_id is not None
     if place.embedded and place.instance_id is not None:
         faust_app.task_assignor = StableTaskAssignor(place.instance_id)
+    if place.embedded and place.shared_folder is not None:
+        faust_app.join_lock = place.shared_folder / f"{place.prefix}{name}.joining"
     faust_app.group_fence = group_fence.GroupFence(session_s, faust_app.coordinator)
     faust_app.finalize()
     return faust_app

@@ -86,8 +86,10 @@ class Rest:
         if self._bell is None:
             await asyncio.sleep(pause_s)
             return
+        # Not `wait_for`: in Python 3.11 it loses a cancellation that comes with the bell.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._bell.rung.wait(), pause_s)
+            async with asyncio.timeout(pause_s):
+                await self._bell.rung.wait()
 
     def close(self) -> None:
         """Listen no more."""

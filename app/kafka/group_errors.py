@@ -3,23 +3,35 @@
 aiokafka hands such an error to the next call of its `getmany` or `position` and joins no more
 until somebody has taken it. Faust reads past both, so nobody does: heartbeats go on, the member
 stays in its group and holds its partitions, and never handles another record. The same when the
-coordination task dies of a bug. Only a new start helps.
+coordination task dies of a bug. Only a new start helps. What can be healed before that is here,
+too.
 """
 
 import asyncio
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
-from aiokafka.consumer.group_coordinator import GroupCoordinator
+import structlog
+from aiokafka.consumer.group_coordinator import CoordinatorGroupRebalance, GroupCoordinator
 
+from app.kafka import join_turns
 from app.kafka.faust_patches.pinned import original
+
+log = structlog.get_logger(__name__)
+
+MOST_JOINS_IN_VAIN: Final = 5
+"""Joins without an assignment until the process ends and comes back as a new member: Apache Kafka
+would repeat the empty assignment for ever."""
 
 _push_error_to_user = original(
     "aiokafka.consumer.group_coordinator:GroupCoordinator._push_error_to_user"
 )
 _coordination_routine = original(
     "aiokafka.consumer.group_coordinator:GroupCoordinator._coordination_routine"
+)
+_perform_group_join = original(
+    "aiokafka.consumer.group_coordinator:CoordinatorGroupRebalance.perform_group_join"
 )
 
 
@@ -37,6 +49,7 @@ def install() -> None:
     """Wrap aiokafka's coordinator; again changes nothing."""
     GroupCoordinator._push_error_to_user = push_error_to_user  # noqa: SLF001 - aiokafka has no hook
     GroupCoordinator._coordination_routine = coordination_routine  # noqa: SLF001 - same
+    CoordinatorGroupRebalance.perform_group_join = perform_group_join
 
 
 @functools.wraps(_push_error_to_user)
@@ -56,6 +69,27 @@ async def coordination_routine(self: Any) -> None:
     except Exception as error:
         _report(self, error)
         raise
+
+
+@functools.wraps(_perform_group_join)
+async def perform_group_join(self: Any) -> tuple[str, bytes] | None:
+    """Join again where the group's leader has left this member out, some times.
+
+    A broker answers with an empty assignment then, of which the coordination dies. The embedded
+    broker does so where a member joins while the leader is at work, and asks all members anew
+    when that one comes back under the id that it has now.
+    """
+    async with join_turns.turn(self._coordinator):
+        joined: tuple[str, bytes] | None = await _perform_group_join(self)
+    if joined is None:
+        return None
+    left_out = 0 if joined[1] else getattr(self._coordinator, "_left_out_count", 0) + 1
+    self._coordinator._left_out_count = left_out  # noqa: SLF001 - ours
+    if not 0 < left_out <= MOST_JOINS_IN_VAIN:
+        return joined
+    log.warning("left_out_of_assignment", group=self.group_id)
+    self._coordinator.request_rejoin()
+    return None
 
 
 def _report(coordinator: Any, error: BaseException) -> None:

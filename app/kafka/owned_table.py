@@ -23,6 +23,9 @@ VERSION_HEADER = "row-version"
 # process that was frozen) stays dead. Longer than any session or rebalance timeout.
 TOMBSTONE_MEMORY_MS = 60 * 60 * 1000
 
+FEW_VERSIONS = 1_024
+"""So many are not looked through."""
+
 
 class RowVersion(NamedTuple):
     """When and by whom a row was written; of two rows of one key the higher rank is the newer.
@@ -67,7 +70,7 @@ class RowVersion(NamedTuple):
 class PartitionRows:
     """Rows of one partition, each with its version; tombstones leave their version behind."""
 
-    __slots__ = ("_versions", "newest_ms", "newest_term", "next_offset", "rows")
+    __slots__ = ("_sweep_at", "_versions", "newest_ms", "newest_term", "next_offset", "rows")
 
     def __init__(self) -> None:
         """Start empty."""
@@ -76,6 +79,7 @@ class PartitionRows:
         self.newest_term = 0
         self.next_offset = 0
         self._versions: dict[bytes, RowVersion] = {}
+        self._sweep_at = FEW_VERSIONS
 
     def put(self, key: bytes, value: bytes | None, version: RowVersion) -> bool:
         """Take a row unless a newer one is known; of two with one version the later wins.
@@ -92,16 +96,23 @@ class PartitionRows:
             self.rows.pop(key, None)
         else:
             self.rows[key] = value
+        if len(self._versions) >= self._sweep_at:
+            self.forget_tombstones()
         return True
 
     def forget_tombstones(self) -> None:
-        """Drop versions of rows deleted so long ago that no older row can still come."""
+        """Drop versions of rows deleted so long ago that no older row can still come.
+
+        That is done when there are twice as many versions as the last time left, too: an owner
+        that never loses its partition would keep each row that it ever deleted.
+        """
         until = self.newest_ms - TOMBSTONE_MEMORY_MS
         self._versions = {
             key: version
             for key, version in self._versions.items()
             if key in self.rows or version.now_ms >= until
         }
+        self._sweep_at = max(FEW_VERSIONS, 2 * len(self._versions))
 
 
 class OwnedTable(faust.Table):  # type: ignore[misc]  # Faust has no types that mypy follows

@@ -68,14 +68,14 @@ class OwnerAgent:
         handling: The wrapper around each record.
         tables: The stage's tables by name.
         make_owner: Makes an empty Owner for a partition.
-        before: Prepares CPU work for `decide` in a thread; None: nothing to prepare.
+        before: Prepares CPU work for the Owner's `decide` in a thread; None: nothing to prepare.
         partitions: The owned partitions, built from their rows at first use.
     """
 
     handling: Handling
     tables: Mapping[str, OwnedTable]
     make_owner: Callable[[int], Owner]
-    before: Callable[[Record], Awaitable[None]] | None = None
+    before: Callable[[Any, Record], Awaitable[None]] | None = None
     partitions: dict[int, _OwnedPartition] = field(default_factory=dict)
 
     @property
@@ -120,7 +120,7 @@ class OwnerAgent:
 
     async def _decided(self, record: Record, position: InboxPosition, message: Any) -> None:
         if self.before is not None:
-            await self.before(record)
+            await self.before(self._owned(position.partition).owner, record)
         owned = self._owned(position.partition)
         decision = owned.owner.decide(record, position)
         if decision.stores:
@@ -202,7 +202,7 @@ def attach_owner(
     tables: Mapping[str, str],
     partitions: int,
     make_owner: Callable[[int], Owner],
-    before: Callable[[Record], Awaitable[None]] | None = None,
+    before: Callable[[Any, Record], Awaitable[None]] | None = None,
     on_poison: Callable[[Record | None, str], Sequence[Send]] | None = None,
 ) -> OwnerAgent:
     """Add the one agent of a table-owning stage to the app; call before the app starts.
@@ -214,8 +214,8 @@ def attach_owner(
             `{"requests": "coordinator-requests-changelog"}`.
         partitions: Partitions of the inbox and of all those changelogs.
         make_owner: Makes an empty Owner for a partition number.
-        before: Awaited before each decision, to do CPU work in a thread and keep its result
-            where `decide` finds it; must be harmless when repeated.
+        before: Awaited with the Owner before each of its decisions, to do CPU work in a thread
+            and keep its result where `decide` finds it; must be harmless when repeated.
         on_poison: What to send when a record is given up after the process died at it three
             times; gets the record and the reason.
 

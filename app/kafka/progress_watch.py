@@ -149,7 +149,8 @@ async def _ask(faust_app: Any) -> int:
 async def _answer(loop: Any, question: Callable[[], Awaitable[Any]]) -> Any:
     asked = asyncio.run_coroutine_threadsafe(_awaited(question), loop)
     try:
-        return await asyncio.wait_for(asyncio.wrap_future(asked), _ANSWER_S)
+        async with asyncio.timeout(_ANSWER_S):
+            return await asyncio.wrap_future(asked)
     except Exception as error:  # noqa: BLE001 - whatever it is, nothing can be said
         log.warning("progress_unknown", error=repr(error))
         return None

@@ -20,6 +20,8 @@ _TOPIC_ALREADY_EXISTS = 36
 # make every recovery read a week of beats.
 _COMPACTED_SEGMENT_MS = 60 * 60 * 1000
 _COMPACTED_DIRTY_RATIO = 0.1
+# Tables are as long as their changelog: deletion forgets rows, and compaction records of an inbox.
+_DANGEROUS = frozenset({"cleanup.policy"})
 
 
 class TopicsUnavailable(TemporaryFailure):
@@ -34,16 +36,23 @@ class TopicReport:
         created: Topics that were made by this call.
         missing: Topics of the catalogue that the broker does not have.
         differences: One sentence for each topic and property that differs.
+        dangers: Those of them with which the service would fail or lose what it knows.
     """
 
     created: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     differences: tuple[str, ...] = ()
+    dangers: tuple[str, ...] = ()
 
     @property
     def is_sound(self) -> bool:
         """Nothing is missing and nothing differs."""
         return not self.missing and not self.differences
+
+    @property
+    def is_usable(self) -> bool:
+        """The service can run on these topics, whatever else an operator has chosen for them."""
+        return not self.missing and not self.dangers
 
 
 def topic_configs(spec: TopicSpec) -> dict[str, str]:
@@ -105,8 +114,8 @@ async def create_topics(
         while any(name not in existing for name, _ in topics):
             await asyncio.sleep(_POLL_S)
             existing = await _partition_counts(admin)
-        differences = await _differences(admin, topics, existing)
-        return TopicReport(created=tuple(created), differences=differences)
+        differences, dangers = await _differences(admin, topics, existing)
+        return TopicReport(created=tuple(created), differences=differences, dangers=dangers)
 
     return await _answered(bootstrap, create, deadline_s)
 
@@ -121,8 +130,8 @@ async def check_topics(bootstrap: str, topics: Topics, *, deadline_s: float = 5.
     async def check(admin: AIOKafkaAdminClient) -> TopicReport:
         existing = await _partition_counts(admin)
         missing = tuple(name for name, _ in topics if name not in existing)
-        differences = await _differences(admin, topics, existing)
-        return TopicReport(missing=missing, differences=differences)
+        differences, dangers = await _differences(admin, topics, existing)
+        return TopicReport(missing=missing, differences=differences, dangers=dangers)
 
     return await _answered(bootstrap, check, deadline_s)
 
@@ -183,20 +192,21 @@ async def _partition_counts(admin: AIOKafkaAdminClient) -> dict[str, int]:
 
 async def _differences(
     admin: AIOKafkaAdminClient, topics: Topics, existing: dict[str, int]
-) -> tuple[str, ...]:
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Compare topics that are there; gives all differences, and the dangerous ones again."""
     present = [(name, spec) for name, spec in topics if name in existing]
     configs = await _configs(admin, [name for name, _ in present])
-    found = []
+    found: list[str] = []
+    dangers: list[str] = []
     for name, spec in present:
         if existing[name] != spec.partitions:
-            found.append(f"{name}: {existing[name]} partitions, must be {spec.partitions}")
+            dangers.append(f"{name}: {existing[name]} partitions, must be {spec.partitions}")
         actual = configs.get(name, {})
-        found += [
-            f"{name}: {key} is {actual[key]}, must be {value}"
-            for key, value in topic_configs(spec).items()
-            if key in actual and not _same(actual[key], value)
-        ]
-    return tuple(found)
+        for key, value in topic_configs(spec).items():
+            if key in actual and not _same(actual[key], value):
+                kind = dangers if key in _DANGEROUS else found
+                kind.append(f"{name}: {key} is {actual[key]}, must be {value}")
+    return (*dangers, *found), tuple(dangers)
 
 
 def _same(actual: str, wanted: str) -> bool:

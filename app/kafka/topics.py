@@ -165,6 +165,7 @@ EXPORT_SETTLEMENTS = _inbox(
     (
         records.RequestSettled,
         records.RequestExpiring,
+        records.RequestForgotten,
         records.DeliveryTried,
         records.RedeliveryAsked,
         records.Tick,
@@ -205,7 +206,7 @@ def _changelog(table: str, key: str, owner: str, partitions: int, row: type) -> 
         key,
         (row,),
         (owner,),
-        (owner, "ingress") if table == "deliveries" else (owner,),
+        (owner, "ingress") if table in ("deliveries", "layers") else (owner,),
         partitions,
     )
 

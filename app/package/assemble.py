@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from app.domain.area import BoundingBox
 from app.domain.package_facts import PackageFacts, PackagePlan
+from app.domain.tile_tables import TileTables
 from app.package.connection import in_our_words
 from app.package.failures import RangesDamaged, ShardDamaged
 from app.package.ledger import LedgerRow
@@ -15,6 +15,7 @@ from app.package.merging import merge_shard
 from app.package.publishing import Publication, publish, read_published, remove_leftovers
 from app.package.sealing import find_sealed, seal, unseal
 from app.package.soundness import is_whole
+from app.package.table_plan import TablePlan, tile_tables
 from app.package.taking import TakenShard, set_aside, take_shards
 from app.package.tile_proof import drop_damaged_ranges
 
@@ -28,18 +29,22 @@ class AssemblyTask:
         export_id: Of the export.
         attempt: Of the export.
         range_count: Ranges that the ledgers must hold, numbered from 0.
-        tiles_by_zoom: Zoom and count of tiles, for each zoom of the export.
-        finest_bounds: Of the finest zoom's tiles, degrees.
-        footprint: GeoJSON for the metadata: these bounds within the layer's footprint.
+        tables: The tile tables, by ascending first range.
+        footprint: GeoJSON for the metadata: the bounds of the tables' finest tiles within the
+            layer's footprint.
     """
 
     plan: PackagePlan
     export_id: str
     attempt: str
     range_count: int
-    tiles_by_zoom: tuple[tuple[int, int], ...]
-    finest_bounds: BoundingBox
+    tables: tuple[TablePlan, ...]
     footprint: Mapping[str, Any]
+
+    @property
+    def tile_tables(self) -> TileTables:
+        """Which ranges each table holds."""
+        return tile_tables(self.tables)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +77,9 @@ def assemble(
         task: What to assemble.
         owner: This process, unique per start; replaces the owner of every shard.
         now_ms: The time, ms since 1970 UTC; asked once, for `finished_at_ms`.
-        beat: Called often while the work goes on; it must return at once.
+        beat: Called often while the work goes on, from any thread; it must return at once, or
+            raise to end the work here: files are closed and locks given up, and what is left is
+            what a kill would leave.
 
     Returns:
         The facts of the published package, the same at every repeat, or the missing ranges.
@@ -118,31 +125,33 @@ def _published_or_missing(
     now_ms: Callable[[], int],
     beat: Callable[[], None],
 ) -> PackageFacts | MissingRanges:
-    name, table = task.plan.package_name, task.plan.table
+    name, tables = task.plan.package_name, task.tile_tables
     if (facts := read_published(folder, name)) is not None:
         return facts
     while True:
         rows: tuple[LedgerRow, ...] = ()
-        sealed = find_sealed(folder, table)
+        sealed = find_sealed(folder, tables)
         if sealed is None:
-            shards = take_shards(folder, owner=owner, table=table, beat=beat)
+            shards = take_shards(folder, owner=owner, tables=tables, beat=beat)
             missing = missing_spans((shard.ranges for shard in shards), task.range_count)
             if not missing:
                 shards, rows = _sound(shards, task, owner=owner, beat=beat)
                 missing = missing_spans((shard.ranges for shard in shards), task.range_count)
             # Another assembler may have sealed or published while we were taking.
-            sealed = find_sealed(folder, table)
+            sealed = find_sealed(folder, tables)
             if missing and sealed is None:
                 return read_published(folder, name) or MissingRanges(missing)
             if sealed is None:
                 sealed = _combine(shards, task, rows, owner=owner, now_ms=now_ms, beat=beat)
             if sealed is None:
                 continue
-        publication = Publication(task.plan, task.export_id, task.attempt, task.footprint)
+        publication = Publication(
+            task.plan, task.tables, task.export_id, task.attempt, task.footprint
+        )
         try:
             return publish(sealed, publication, owner=owner, beat=beat)
         except RangesDamaged as error:
-            _reopen(sealed, rows, error.numbers, owner=owner, table=table)
+            _reopen(sealed, rows, error.numbers, owner=owner, tables=tables)
         except ShardDamaged:
             set_aside(sealed)
 
@@ -165,7 +174,7 @@ def _sound(
             rows = drop_damaged_ranges(
                 shard.path,
                 owner=owner,
-                table=task.plan.table,
+                tables=task.tile_tables,
                 beat=beat,
                 read_tiles=len(shards) > 1,
             )
@@ -177,14 +186,19 @@ def _sound(
 
 
 def _reopen(
-    sealed: Path, rows: tuple[LedgerRow, ...], damaged: frozenset[int], *, owner: str, table: str
+    sealed: Path,
+    rows: tuple[LedgerRow, ...],
+    damaged: frozenset[int],
+    *,
+    owner: str,
+    tables: TileTables,
 ) -> None:
     """Go back before the sealing; without the ledger, which another had sealed, to nothing."""
     if not rows:
         set_aside(sealed)
         return
     with suppress(ShardDamaged):  # it is set aside
-        unseal(sealed, rows, damaged, owner=owner, table=table)
+        unseal(sealed, rows, damaged, owner=owner, tables=tables)
 
 
 def _combine(
@@ -202,13 +216,11 @@ def _combine(
     try:
         for source in others:
             at_work = source
-            merge_shard(target, source, owner=owner, table=task.plan.table, beat=beat)
+            merge_shard(target, source, owner=owner, tables=task.tile_tables, beat=beat)
         at_work = target
         seal(
             target,
-            task.plan,
-            tiles_by_zoom=task.tiles_by_zoom,
-            finest_bounds=task.finest_bounds,
+            task.tables,
             owner=owner,
             now_ms=now_ms,
             unproven=unproven,

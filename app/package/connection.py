@@ -54,8 +54,28 @@ def connect(path: Path, *, mode: Literal["rw", "rwc"] = "rw") -> sqlite3.Connect
 
 
 def connect_read_only(path: Path) -> sqlite3.Connection:
-    """Open a finished package without locks or side files, as read-only media need it."""
-    return sqlite3.connect(f"file:{quote(str(path))}?immutable=1", uri=True, isolation_level=None)
+    """Open a finished package without locks or side files, as read-only media need it.
+
+    Any thread may use it, one at a time.
+    """
+    return sqlite3.connect(
+        f"file:{quote(str(path))}?immutable=1",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+
+
+def connect_to_look(path: Path, *, wait_s: float) -> sqlite3.Connection:
+    """Open a shard that another process is filling, to read what it has committed.
+
+    Args:
+        path: The shard.
+        wait_s: How long to wait while its writer commits, seconds.
+    """
+    return sqlite3.connect(
+        f"file:{quote(str(path))}?mode=ro", uri=True, timeout=wait_s, isolation_level=None
+    )
 
 
 _LOST_BY_CODE: Final = {

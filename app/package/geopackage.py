@@ -1,4 +1,4 @@
-"""The tables of a GeoPackage with one tile pyramid in WorldCRS84Quad.
+"""The tables of a GeoPackage with tile pyramids in WorldCRS84Quad.
 
 Source:
     OGC 12-128r15 (GeoPackage 1.2); the numbers in brackets are its requirements.
@@ -6,7 +6,7 @@ Source:
 
 import re
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -120,7 +120,7 @@ _EXTENSIONS_TABLE: Final = """
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a finished package says about its tiles.
+    """What a finished package says about the tiles of one table.
 
     Attributes:
         table: Tile pyramid user data table.
@@ -139,23 +139,47 @@ class Contents:
     has_webp: bool
 
 
-def create_tables(connection: sqlite3.Connection, table: str) -> None:
+def create_tables(connection: sqlite3.Connection, names: Iterable[str]) -> None:
     """Create the tables of an empty GeoPackage; call it within a transaction.
 
     Raises:
-        ValueError: `table` is no name that a tile table may have.
+        ValueError: One of `names` is no name that a tile table may have.
     """
-    if TABLE_NAME.fullmatch(table) is None:
-        raise ValueError(f"{table!r} cannot name a tile table")
-    for statement in (*_TABLES, _TILE_TABLE.format(table=table)):
+    for statement in _TABLES:
         connection.execute(statement)
     connection.executemany(
         "INSERT INTO gpkg_spatial_ref_sys VALUES (?, ?, ?, ?, ?, ?)", _SPATIAL_REF_SYSTEMS
     )
+    for name in names:
+        create_tile_table(connection, name)
 
 
-def describe_tiles(connection: sqlite3.Connection, contents: Contents) -> None:
-    """Write the rows that tell readers what the tile table holds; call it within a transaction."""
+def create_tile_table(connection: sqlite3.Connection, name: str) -> None:
+    """Create one tile table; call it within a transaction.
+
+    Raises:
+        ValueError: It is no name that a tile table may have.
+    """
+    if TABLE_NAME.fullmatch(name) is None:
+        raise ValueError(f"{name!r} cannot name a tile table")
+    connection.execute(_TILE_TABLE.format(table=name))
+
+
+def has_table(connection: sqlite3.Connection, name: str) -> bool:
+    """Whether there is a table of that name."""
+    query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
+    return connection.execute(query, (name,)).fetchone() is not None
+
+
+def describe_tiles(connection: sqlite3.Connection, tables: Sequence[Contents]) -> None:
+    """Write the rows that tell readers what the tables hold; call it within a transaction."""
+    if any(contents.has_webp for contents in tables):
+        connection.execute(_EXTENSIONS_TABLE)
+    for contents in tables:
+        _describe_table(connection, contents)
+
+
+def _describe_table(connection: sqlite3.Connection, contents: Contents) -> None:
     bounds = contents.bounds
     connection.execute(
         "INSERT INTO gpkg_contents (table_name, data_type, identifier, last_change,"
@@ -192,7 +216,6 @@ def describe_tiles(connection: sqlite3.Connection, contents: Contents) -> None:
         ],
     )
     if contents.has_webp:
-        connection.execute(_EXTENSIONS_TABLE)
         connection.execute(
             "INSERT INTO gpkg_extensions VALUES (?, ?, ?, ?, ?)",
             (contents.table, *_WEBP_EXTENSION),

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from app.domain.tile_tables import TileTables
 from app.package.connection import connect, in_our_words, write_transaction
 from app.package.failures import ShardDamaged
 from app.package.ledger import LedgerRow, insert_row, range_numbers, read_rows
@@ -15,7 +16,7 @@ _OTHER: Final = "other"
 
 
 def merge_shard(
-    target: Path, source: Path, *, owner: str, table: str, beat: Callable[[], None]
+    target: Path, source: Path, *, owner: str, tables: TileTables, beat: Callable[[], None]
 ) -> None:
     """Copy the ranges that only `source` has into `target`, in one transaction.
 
@@ -40,7 +41,7 @@ def merge_shard(
                 known = range_numbers(connection)
                 for row in rows:
                     if row.range_number not in known:
-                        _copy_range(connection, row, table)
+                        _copy_range(connection, row, tables.of_range(row.range_number))
                         beat()
         finally:
             connection.close()

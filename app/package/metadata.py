@@ -9,7 +9,8 @@ import orjson
 
 from app.domain.package_facts import PackageFacts, PackagePlan, ZoomCounts
 from app.domain.world_crs84_quad import resolution_deg, resolution_m
-from app.package.totals import TileList, Totals
+from app.package.table_plan import TablePlan
+from app.package.totals import TableTotals, TileList, Totals
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _OPTIONS: Final = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS
@@ -45,13 +46,19 @@ def metadata_name(package_name: str) -> str:
     return package_name.removesuffix(".gpkg") + ".json"
 
 
-def metadata_bytes(plan: PackagePlan, footprint: Mapping[str, Any], published: Published) -> bytes:
+def metadata_bytes(
+    plan: PackagePlan,
+    tables: Sequence[TablePlan],
+    footprint: Mapping[str, Any],
+    published: Published,
+) -> bytes:
     """The layer's record as it was when the export started, and what is true of the package.
 
     Fields of the record that we do not know pass through; ours replace fields of the same name.
 
     Args:
         plan: Of the export.
+        tables: Of the export.
         footprint: GeoJSON, the bounds of the finest tiles within the layer's footprint.
         published: The finished package.
 
@@ -73,6 +80,9 @@ def metadata_bytes(plan: PackagePlan, footprint: Mapping[str, Any], published: P
         "sha256": published.sha256,
         "finishedAt": iso_time(published.finished_at_ms),
         "tiles": [_counts(counts) for counts in totals.zooms],
+        "tileTables": [
+            _table(table, found) for table, found in zip(tables, totals.tables, strict=True)
+        ],
         "missingTiles": _tile_list(totals.missing),
         "skippedTiles": _tile_list(totals.skipped),
     }
@@ -115,6 +125,18 @@ def iso_time(at_ms: int) -> str:
     """
     moment = _EPOCH + timedelta(milliseconds=at_ms)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _table(table: TablePlan, found: TableTotals) -> dict[str, Any]:
+    return {
+        "table": table.name,
+        "identifier": table.identifier,
+        "minZoom": table.min_zoom,
+        "maxZoom": table.max_zoom,
+        "maxResolutionDeg": resolution_deg(table.max_zoom),
+        "bounds": table.finest_bounds.as_list(),
+        "tiles": [_counts(counts) for counts in found.zooms],
+    }
 
 
 def _counts(counts: ZoomCounts) -> dict[str, int]:

@@ -16,12 +16,13 @@ from app.package.connection import in_our_words
 from app.package.durable_file import sync_folder, write_durably
 from app.package.failures import PackageFailed
 from app.package.metadata import Published, facts_of, metadata_bytes, metadata_name
+from app.package.table_plan import TablePlan, tile_tables
 from app.package.taking import facts_path
 from app.package.tile_proof import prove_sealed
 from app.package.totals import SealedFacts
 
 HASH_STEP_BYTES: Final = 1 << 20
-BEAT_STEPS: Final = 256
+BEAT_STEPS: Final = 64
 BEAT_S: Final = 1.0
 
 
@@ -49,12 +50,14 @@ class Publication:
 
     Attributes:
         plan: Of the export.
+        tables: Its tile tables, by ascending first range.
         export_id: Of the export.
         attempt: Of the export.
         footprint: GeoJSON for the metadata.
     """
 
     plan: PackagePlan
+    tables: tuple[TablePlan, ...]
     export_id: str
     attempt: str
     footprint: Mapping[str, Any]
@@ -76,7 +79,8 @@ def publish(
         sealed: The shard.
         publication: What it becomes.
         owner: This process, unique per start.
-        beat: Called often while the work goes on; it must return at once.
+        beat: Called often while the work goes on, by two threads; it must return at once, or
+            raise to end the work, which then only waits for the disk.
 
     Returns:
         The facts of the package that stands there.
@@ -89,13 +93,14 @@ def publish(
         StorageUnavailable: The disk answers with an error.
     """
     plan = publication.plan
+    tables = tile_tables(publication.tables)
     folder, package = sealed.parent, sealed.parent / plan.package_name
     with in_our_words(sealed):
         facts = SealedFacts.read(facts_path(sealed))
         if facts is None:
             raise FileNotFoundError(facts_path(sealed))
         sha256 = _hash_while_syncing(
-            sealed, lambda: prove_sealed(sealed, facts.unproven, plan.table), beat
+            sealed, lambda: prove_sealed(sealed, facts.unproven, tables, beat), beat
         )
         published = Published(
             export_id=publication.export_id,
@@ -105,7 +110,7 @@ def publish(
             finished_at_ms=facts.finished_at_ms,
             totals=facts.totals,
         )
-        metadata = metadata_bytes(plan, publication.footprint, published)
+        metadata = metadata_bytes(plan, publication.tables, publication.footprint, published)
         _put_metadata(package, metadata, owner=owner)
         with suppress(FileExistsError):
             os.link(sealed, package)

@@ -6,22 +6,29 @@ from pathlib import Path
 
 from app.domain.area import BoundingBox
 from app.domain.errors import ShardLost
-from app.domain.package_facts import PackagePlan
+from app.domain.tile_tables import TileTables
 from app.domain.world_crs84_quad import tiles_bounds
 from app.package.connection import connect, in_our_words, write_transaction
 from app.package.failures import EmptyPackage, LedgerMismatch, ShardDamaged
-from app.package.geopackage import Contents, describe_tiles, undescribe_tiles
+from app.package.geopackage import (
+    Contents,
+    create_tile_table,
+    describe_tiles,
+    has_table,
+    undescribe_tiles,
+)
 from app.package.ledger import LEDGER_TABLE, LedgerRow, create_ledger, insert_row, read_rows
 from app.package.metadata import iso_time
 from app.package.ownership import OWNER_TABLE, boot_id, check_owner, create_owner, has_owner_table
 from app.package.shard import new_shard_path
 from app.package.soundness import check_counts, check_database
+from app.package.table_plan import TablePlan, tile_tables
 from app.package.taking import facts_path, set_aside, shard_paths
 from app.package.tile_proof import forget_range
-from app.package.totals import SealedFacts, Totals, add_up
+from app.package.totals import SealedFacts, TableTotals, Totals, add_up
 
 
-def find_sealed(folder: Path, table: str) -> Path | None:
+def find_sealed(folder: Path, tables: TileTables) -> Path | None:
     """The shard of an attempt that was sealed and only has to be published, if there is one.
 
     Facts beside a shard that still has its ledger are those of a sealing that was cut short.
@@ -32,7 +39,7 @@ def find_sealed(folder: Path, table: str) -> Path | None:
             continue
         try:
             with in_our_words(path):
-                if _is_sealed(path, facts, table):
+                if _is_sealed(path, facts, tables):
                     return path
         except ShardDamaged:
             set_aside(path)
@@ -41,10 +48,8 @@ def find_sealed(folder: Path, table: str) -> Path | None:
 
 def seal(
     path: Path,
-    plan: PackagePlan,
+    planned: Sequence[TablePlan],
     *,
-    tiles_by_zoom: tuple[tuple[int, int], ...],
-    finest_bounds: BoundingBox,
     owner: str,
     now_ms: Callable[[], int],
     unproven: Sequence[LedgerRow],
@@ -70,11 +75,20 @@ def seal(
             connection.execute("PRAGMA secure_delete = ON")
             with write_transaction(connection):
                 check_owner(connection, owner)
-                totals = add_up(read_rows(connection))
-                _check(connection, totals, plan.table, tiles_by_zoom)
+                totals = add_up(read_rows(connection), tile_tables(planned))
+                _check(connection, totals, planned)
                 facts = SealedFacts.now(totals, now_ms(), unproven)
                 facts.write(facts_path(path), owner=owner)
-                describe_tiles(connection, _contents(connection, plan, facts, finest_bounds))
+                described = zip(planned, totals.tables, strict=True)
+                describe_tiles(
+                    connection,
+                    [
+                        _contents(connection, table, found, facts)
+                        for table, found in described
+                        if found.written
+                    ],
+                )
+                _drop_empty(connection, planned, totals)
                 connection.execute(f"DROP TABLE {LEDGER_TABLE}")
                 connection.execute(f"DROP TABLE {OWNER_TABLE}")
         finally:
@@ -82,7 +96,12 @@ def seal(
 
 
 def unseal(
-    path: Path, rows: Sequence[LedgerRow], damaged: Collection[int], *, owner: str, table: str
+    path: Path,
+    rows: Sequence[LedgerRow],
+    damaged: Collection[int],
+    *,
+    owner: str,
+    tables: TileTables,
 ) -> None:
     """Give a sealed shard its ledger back, without the damaged ranges; nobody was told of it.
 
@@ -105,12 +124,15 @@ def unseal(
         try:
             with write_transaction(connection):
                 undescribe_tiles(connection)
+                for name in tables.names:
+                    if not has_table(connection, name):
+                        create_tile_table(connection, name)
                 create_ledger(connection)
                 create_owner(connection, owner)
                 for row in rows:
                     insert_row(connection, row)
                     if row.range_number in damaged:
-                        forget_range(connection, row, table)
+                        forget_range(connection, row, tables)
         except sqlite3.DatabaseError:
             set_aside(renamed)
             raise
@@ -118,34 +140,37 @@ def unseal(
             connection.close()
 
 
-def _is_sealed(path: Path, facts: SealedFacts, table: str) -> bool:
+def _is_sealed(path: Path, facts: SealedFacts, tables: TileTables) -> bool:
     connection = connect(path)
     try:
         if has_owner_table(connection):
             return False
         if facts.boot_id != boot_id():
-            check_database(connection, table)
-            check_counts(connection, table, facts.totals.zooms)
+            told = zip(tables.names, facts.totals.tables, strict=True)
+            stored = {name: totals.zooms for name, totals in told if totals.written}
+            check_database(connection, stored)
+            for name, zooms in stored.items():
+                check_counts(connection, name, zooms)
         return True
     finally:
         connection.close()
 
 
-def _check(
-    connection: sqlite3.Connection,
-    totals: Totals,
-    table: str,
-    tiles_by_zoom: tuple[tuple[int, int], ...],
-) -> None:
-    expected = tuple((counts.zoom, counts.expected) for counts in totals.zooms)
-    planned = tuple(sorted((zoom, count) for zoom, count in tiles_by_zoom if count))
-    if expected != planned:
-        raise LedgerMismatch(f"the ledgers tell of tiles by zoom {expected}, the plan of {planned}")
-    # Counting all columns reads the index only, without the images.
-    (stored,) = connection.execute(f'SELECT count(*) FROM "{table}"').fetchone()  # noqa: S608 - checked by create_tables
-    if stored != totals.written:
-        raise LedgerMismatch(f"the package holds {stored} tiles, the ledgers {totals.written}")
-    if not stored:
+def _check(connection: sqlite3.Connection, totals: Totals, planned: Sequence[TablePlan]) -> None:
+    for table, found in zip(planned, totals.tables, strict=True):
+        expected = tuple((counts.zoom, counts.expected) for counts in found.zooms)
+        if expected != table.tiles_by_zoom:
+            raise LedgerMismatch(
+                f"the ledgers tell of tiles of {table.name} by zoom {expected}, the plan of"
+                f" {table.tiles_by_zoom}"
+            )
+        # Counting all columns reads the index only, without the images.
+        (stored,) = connection.execute(f'SELECT count(*) FROM "{table.name}"').fetchone()  # noqa: S608 - checked by create_tables
+        if stored != found.written:
+            raise LedgerMismatch(
+                f"{table.name} holds {stored} tiles, the ledgers tell of {found.written}"
+            )
+    if not totals.written:
         count = sum(counts.expected for counts in totals.zooms)
         raise EmptyPackage(
             f"none of the {count} tiles could be had: the source lacks"
@@ -155,24 +180,30 @@ def _check(
 
 
 def _contents(
-    connection: sqlite3.Connection,
-    plan: PackagePlan,
-    facts: SealedFacts,
-    finest_bounds: BoundingBox,
+    connection: sqlite3.Connection, table: TablePlan, found: TableTotals, facts: SealedFacts
 ) -> Contents:
-    zooms = [counts.zoom for counts in facts.totals.zooms if counts.written]
-    bounds = finest_bounds
-    if zooms[-1] != plan.max_zoom:
+    zooms = [counts.zoom for counts in found.zooms if counts.written]
+    bounds = table.finest_bounds
+    if zooms[-1] != table.max_zoom:
         # None of the finest tiles exists: readers open the finest zoom that there is.
-        bounds = _stored_bounds(connection, plan.table, zooms[-1])
+        bounds = _stored_bounds(connection, table.name, zooms[-1])
     return Contents(
-        table=plan.table,
-        identifier=plan.identifier,
+        table=table.name,
+        identifier=table.identifier,
         bounds=bounds,
         zooms=zooms,
         last_change=iso_time(facts.finished_at_ms),
-        has_webp=facts.totals.has_webp,
+        has_webp=found.has_webp,
     )
+
+
+def _drop_empty(
+    connection: sqlite3.Connection, planned: Sequence[TablePlan], totals: Totals
+) -> None:
+    """Drop the tables that the source has no tile for: readers could not open them."""
+    for table, found in zip(planned, totals.tables, strict=True):
+        if not found.written:
+            connection.execute(f'DROP TABLE "{table.name}"')
 
 
 def _stored_bounds(connection: sqlite3.Connection, table: str, zoom: int) -> BoundingBox:

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from app.domain.errors import StorageUnavailable
 from app.domain.package_facts import TileColumnRun, ZoomCounts
+from app.domain.tile_tables import TileTables
 from app.package.checksum import NO_TILES
 from app.package.connection import connect, in_our_words, write_transaction
 from app.package.geopackage import APPLICATION_ID, USER_VERSION, create_tables
@@ -44,26 +45,25 @@ class Shard:
         owner: The writer process, unique per start.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, owner: str, table: str) -> None:
+    def __init__(
+        self, path: Path, connection: sqlite3.Connection, owner: str, tables: TileTables
+    ) -> None:
         """Wrap an open shard; use `create`."""
         self.path = path
         self.owner = owner
         self._file = _identity(path)
         self._connection = connection
-        self._table = table
-        insert = f'INSERT INTO "{table}" (zoom_level, tile_column, tile_row, tile_data) VALUES '  # noqa: S608 - checked by create_tables
-        self._insert_one = f"{insert}(?, ?, ?, ?)"
-        self._insert_many = insert + ", ".join(["(?, ?, ?, ?)"] * ROWS_PER_STATEMENT)
+        self._tables = tables
 
     @classmethod
-    def create(cls, folder: Path, *, owner: str, table: str) -> Self:
+    def create(cls, folder: Path, *, owner: str, tables: TileTables) -> Self:
         """Make an empty shard in an attempt's folder.
 
         It gets its name when its tables and owner row exist, so whoever finds a shard finds a
         whole one. A process that lost its shard creates another.
 
         Raises:
-            ValueError: `owner` or `table` cannot be part of a file or table name.
+            ValueError: `owner` or a table cannot be part of a file or table name.
             StorageFull: The disk is full.
             StorageUnavailable: The disk answers with an error.
         """
@@ -72,15 +72,15 @@ class Shard:
         path = new_shard_path(folder, owner)
         temporary = path.with_suffix(".new")
         with in_our_words(path):
-            _make_folder(folder)
+            make_attempt_folder(folder)
             try:
-                _make_file(temporary, owner, table)
+                _make_file(temporary, owner, tables)
                 temporary.rename(path)
             except BaseException:
                 _remove_unfinished(temporary)
                 raise
             # Opened again: a hot journal must carry the name under which others look for it.
-            return cls(path, connect(path), owner, table)
+            return cls(path, connect(path), owner, tables)
 
     @property
     def is_gone(self) -> bool:
@@ -114,34 +114,26 @@ class Shard:
         """
         with in_our_words(self.path), write_transaction(self._connection):
             check_owner(self._connection, self.owner)
-            yield RangeRows(self, range_number)
+            yield RangeRows(self._connection, self._tables.of_range(range_number), range_number)
 
     def close(self) -> None:
         """Close the file; it stays, for the assembler."""
         self._connection.close()
 
-    def _last_id(self) -> int:
-        found = self._connection.execute(
-            "SELECT seq FROM sqlite_sequence WHERE name = ?", (self._table,)
-        ).fetchone()
-        return 0 if found is None else int(found[0])
-
-    def _insert(self, tiles: Sequence[TileRow]) -> None:
-        if len(tiles) == ROWS_PER_STATEMENT:
-            self._connection.execute(self._insert_many, list(chain.from_iterable(tiles)))
-        else:
-            self._connection.executemany(self._insert_one, tiles)
-
 
 class RangeRows:
     """The open transaction of one range."""
 
-    def __init__(self, shard: Shard, range_number: int) -> None:
-        """Begin after the tiles that the shard holds; use `Shard.writing`."""
-        self._shard = shard
+    def __init__(self, connection: sqlite3.Connection, table: str, range_number: int) -> None:
+        """Begin after the tiles that the table holds; use `Shard.writing`."""
+        self._connection = connection
+        self._table = table
         self._range_number = range_number
-        self._first_id = shard._last_id() + 1  # noqa: SLF001 - the transaction is part of the shard
+        self._first_id = self._last_id() + 1
         self._waiting: list[TileRow] = []
+        insert = f'INSERT INTO "{table}" (zoom_level, tile_column, tile_row, tile_data) VALUES '  # noqa: S608 - checked by create_tables
+        self._insert_one = f"{insert}(?, ?, ?, ?)"
+        self._insert_many = insert + ", ".join(["(?, ?, ?, ?)"] * ROWS_PER_STATEMENT)
 
     def insert(self, tiles: Sequence[TileRow]) -> None:
         """Store tiles, in export order; a few may wait for enough others to fill a statement.
@@ -152,14 +144,26 @@ class RangeRows:
         waiting = [*self._waiting, *tiles]
         whole = len(waiting) - len(waiting) % ROWS_PER_STATEMENT
         for start in range(0, whole, ROWS_PER_STATEMENT):
-            self._shard._insert(waiting[start : start + ROWS_PER_STATEMENT])  # noqa: SLF001 - as above
+            self._insert(waiting[start : start + ROWS_PER_STATEMENT])
         self._waiting = waiting[whole:]
         if sum(len(tile[3]) for tile in self._waiting) > MAX_WAITING_BYTES:
             self._flush()
 
     def _flush(self) -> None:
-        self._shard._insert(self._waiting)  # noqa: SLF001 - the transaction is part of the shard
+        self._insert(self._waiting)
         self._waiting = []
+
+    def _insert(self, tiles: Sequence[TileRow]) -> None:
+        if len(tiles) == ROWS_PER_STATEMENT:
+            self._connection.execute(self._insert_many, list(chain.from_iterable(tiles)))
+        else:
+            self._connection.executemany(self._insert_one, tiles)
+
+    def _last_id(self) -> int:
+        found = self._connection.execute(
+            "SELECT seq FROM sqlite_sequence WHERE name = ?", (self._table,)
+        ).fetchone()
+        return 0 if found is None else int(found[0])
 
     def record(
         self,
@@ -183,14 +187,14 @@ class RangeRows:
         row = LedgerRow(
             range_number=self._range_number,
             first_id=self._first_id,
-            last_id=self._shard._last_id(),  # noqa: SLF001 - the transaction is part of the shard
+            last_id=self._last_id(),
             has_webp=has_webp,
             zooms=tuple(zooms),
             missing=tuple(missing),
             skipped=tuple(skipped),
             tiles_checksum=tiles_checksum,
         )
-        insert_row(self._shard._connection, row)  # noqa: SLF001 - the transaction is part of the shard
+        insert_row(self._connection, row)
         return row.zooms
 
 
@@ -199,19 +203,23 @@ def new_shard_path(folder: Path, owner: str) -> Path:
     return folder / f"shard-{owner}-{uuid4().hex[:8]}{SHARD_SUFFIX}"
 
 
-def _make_folder(folder: Path) -> None:
+def make_attempt_folder(folder: Path) -> None:
     """Make the folder of an attempt, `exports/<export_id>/<attempt>`.
 
     A folder of exports that somebody removed is made again, and its ranges written again. The
     folder around it is ours to find, not to make: without it a disk is not mounted, and we
     would fill another one.
+
+    Raises:
+        StorageUnavailable: The folder around it is not there.
+        OSError: It cannot be made.
     """
     if not folder.parents[2].is_dir():
         raise StorageUnavailable(f"the data folder {folder.parents[2]} is not there")
     folder.mkdir(parents=True, exist_ok=True)
 
 
-def _make_file(path: Path, owner: str, table: str) -> None:
+def _make_file(path: Path, owner: str, tables: TileTables) -> None:
     connection = connect(path, mode="rwc")
     try:
         for setting in (
@@ -221,7 +229,7 @@ def _make_file(path: Path, owner: str, table: str) -> None:
         ):
             connection.execute(f"PRAGMA {setting}")
         with write_transaction(connection):
-            create_tables(connection, table)
+            create_tables(connection, tables.names)
             create_ledger(connection)
             create_owner(connection, owner)
     finally:

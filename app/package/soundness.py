@@ -6,6 +6,7 @@ this: reading them once.
 """
 
 import sqlite3
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from app.domain.package_facts import ZoomCounts
@@ -14,7 +15,7 @@ from app.package.connection import connect
 from app.package.failures import ShardDamaged
 
 
-def check_database(connection: sqlite3.Connection, table: str) -> None:
+def check_database(connection: sqlite3.Connection, tables: Iterable[str]) -> None:
     """Check the structure of the file and the end of each tile.
 
     SQLite sees lost pages by their links; the last page of a tile has none, so a tile that ends
@@ -26,16 +27,17 @@ def check_database(connection: sqlite3.Connection, table: str) -> None:
     (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
     if verdict != "ok":
         raise ShardDamaged(f"lost after a restart: {verdict}")
-    ends_in_zero = connection.execute(
-        f"SELECT id, tile_data FROM \"{table}\" WHERE substr(tile_data, -1) = x'00'"  # noqa: S608 - checked by create_tables
-    )
-    for tile_id, image in ends_in_zero:
-        if flaw_of(image) is not None:
-            raise ShardDamaged(f"lost after a restart: the end of tile {tile_id}")
+    for table in tables:
+        ends_in_zero = connection.execute(
+            f"SELECT id, tile_data FROM \"{table}\" WHERE substr(tile_data, -1) = x'00'"  # noqa: S608 - checked by create_tables
+        )
+        for tile_id, image in ends_in_zero:
+            if flaw_of(image) is not None:
+                raise ShardDamaged(f"lost after a restart: the end of tile {tile_id} of {table}")
 
 
-def check_counts(connection: sqlite3.Connection, table: str, zooms: tuple[ZoomCounts, ...]) -> None:
-    """Compare the tiles of a shard with what its ledger or facts say.
+def check_counts(connection: sqlite3.Connection, table: str, zooms: Sequence[ZoomCounts]) -> None:
+    """Compare the tiles of one table of a shard with what its ledger or facts say.
 
     Raises:
         ShardDamaged: There are more or fewer tiles, or other sizes.

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Final
 
 from app.domain.errors import ShardLost
+from app.domain.tile_tables import TileTables
 from app.package.connection import connect, in_our_words, write_transaction
 from app.package.failures import ShardBusy, ShardDamaged
 from app.package.ledger import range_numbers, read_rows
 from app.package.ownership import boot_id, check_owner, read_owner, replace_owner
-from app.package.shard import SHARD_SUFFIX
+from app.package.shard import SHARD_SUFFIX, make_attempt_folder
 from app.package.soundness import check_counts, check_database
 from app.package.totals import add_up
 
@@ -40,7 +41,7 @@ def shard_paths(folder: Path) -> list[Path]:
 
 
 def take_shards(
-    folder: Path, *, owner: str, table: str, beat: Callable[[], None]
+    folder: Path, *, owner: str, tables: TileTables, beat: Callable[[], None]
 ) -> list[TakenShard]:
     """Become the owner of all shards of an attempt.
 
@@ -58,7 +59,7 @@ def take_shards(
     for path in shard_paths(folder):
         beat()
         try:
-            taken.append(take_shard(path, owner=owner, table=table))
+            taken.append(take_shard(path, owner=owner, tables=tables))
         except ShardBusy:
             continue  # its writer is alive, or another assembler is at it
         except ShardDamaged:
@@ -71,7 +72,7 @@ def take_shards(
     return sorted(taken, key=lambda shard: (-shard.size_bytes, shard.path.name))
 
 
-def take_shard(path: Path, *, owner: str, table: str) -> TakenShard:
+def take_shard(path: Path, *, owner: str, tables: TileTables) -> TakenShard:
     """Replace the owner row under the lock; a transaction that was killed is undone by SQLite.
 
     Raises:
@@ -86,8 +87,10 @@ def take_shard(path: Path, *, owner: str, table: str) -> TakenShard:
             with write_transaction(connection):
                 found = read_owner(connection)
                 if found is None or found[1] != boot_id():
-                    check_database(connection, table)
-                    check_counts(connection, table, add_up(read_rows(connection)).zooms)
+                    check_database(connection, tables.names)
+                    totals = add_up(read_rows(connection), tables)
+                    for name, told in zip(tables.names, totals.tables, strict=True):
+                        check_counts(connection, name, told.zooms)
                 replace_owner(connection, owner)
                 ranges = frozenset(range_numbers(connection))
         finally:
@@ -112,7 +115,12 @@ def set_aside(path: Path) -> None:
 
 
 def adopt_shards(
-    old_folder: Path, new_folder: Path, *, owner: str, table: str, beat: Callable[[], None]
+    old_folder: Path,
+    new_folder: Path,
+    *,
+    owner: str,
+    tables: TileTables,
+    beat: Callable[[], None],
 ) -> list[TakenShard]:
     """Move the shards of a failed attempt into the folder of the attempt that continues it.
 
@@ -129,11 +137,11 @@ def adopt_shards(
 
     Raises:
         StorageFull: The disk is full.
-        StorageUnavailable: The disk answers with an error.
+        StorageUnavailable: The disk answers with an error, or is not mounted.
     """
     with in_our_words(new_folder):
-        new_folder.mkdir(parents=True, exist_ok=True)
-    for taken in take_shards(old_folder, owner=owner, table=table, beat=beat):
+        make_attempt_folder(new_folder)
+    for taken in take_shards(old_folder, owner=owner, tables=tables, beat=beat):
         with suppress(ShardLost):  # another adopter is quicker, and reports it too
             _move(taken.path, new_folder / taken.path.name, owner=owner)
     return [shard for path in shard_paths(new_folder) if (shard := _seen(path)) is not None]

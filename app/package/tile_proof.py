@@ -12,10 +12,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Self
 
+from app.domain.tile_tables import TileTables
 from app.package.checksum import RangeChecksum
 from app.package.connection import connect, connect_read_only, in_our_words, write_transaction
 from app.package.failures import RangesDamaged, ShardDamaged
-from app.package.geopackage import APPLICATION_ID, USER_VERSION, create_tables
+from app.package.geopackage import APPLICATION_ID, USER_VERSION, create_tables, has_table
 from app.package.ledger import LedgerRow, checksum_of, create_ledger, delete_row, read_rows
 from app.package.ownership import OWNER_TABLE, check_owner, create_owner
 
@@ -35,7 +36,7 @@ _FIXED_CONTENT: Final = (
     f"SELECT count(*) FROM {OWNER_TABLE}",  # noqa: S608 - constant name
 )
 
-BEAT_ROWS: Final = 16_384
+BEAT_ROWS: Final = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class RangeTiles:
 
 
 def drop_damaged_ranges(
-    path: Path, *, owner: str, table: str, beat: Callable[[], None], read_tiles: bool
+    path: Path, *, owner: str, tables: TileTables, beat: Callable[[], None], read_tiles: bool
 ) -> tuple[LedgerRow, ...]:
     """Forget the ranges of a shard of ours that are not what was read from the source.
 
@@ -71,7 +72,7 @@ def drop_damaged_ranges(
     Args:
         path: The shard.
         owner: This process, unique per start.
-        table: Of the tiles.
+        tables: Of the tiles.
         beat: Called often while the work goes on; it must return at once.
         read_tiles: Look at every tile too, not only at tables and ledger.
 
@@ -88,26 +89,32 @@ def drop_damaged_ranges(
     with in_our_words(path):
         connection = connect(path)
         try:
-            _check_schema(connection, table)
+            _check_schema(connection, tables)
             rows = tuple(read_rows(connection))
-            _check_ids(connection, rows, table)
+            for index, table in enumerate(tables.names):
+                own = [row for row in rows if tables.index_of_range(row.range_number) == index]
+                _check_ids(connection, own, table)
             damaged = {row.range_number for row in rows if checksum_of(row) != row.row_checksum}
             if read_tiles:
                 tiles = [RangeTiles.of(row) for row in rows]
-                damaged |= _changed_ranges(connection, tiles, table, beat)
+                damaged |= _changed_ranges(connection, tiles, tables, beat)
             if damaged:
                 with write_transaction(connection):
                     check_owner(connection, owner)
                     for row in rows:
                         if row.range_number in damaged:
-                            forget_range(connection, row, table)
+                            forget_range(connection, row, tables)
         finally:
             connection.close()
     return tuple(row for row in rows if row.range_number not in damaged)
 
 
-def prove_sealed(path: Path, ranges: Sequence[RangeTiles], table: str) -> None:
+def prove_sealed(
+    path: Path, ranges: Sequence[RangeTiles], tables: TileTables, beat: Callable[[], None]
+) -> None:
     """Read every tile of a sealed shard; it is changed by nobody, and not locked.
+
+    `beat` is called often; what it raises ends the reading.
 
     Raises:
         RangesDamaged: Tiles of these ranges are not what was read.
@@ -117,15 +124,16 @@ def prove_sealed(path: Path, ranges: Sequence[RangeTiles], table: str) -> None:
     with in_our_words(path):
         connection = connect_read_only(path)
         try:
-            damaged = _changed_ranges(connection, ranges, table, lambda: None)
+            damaged = _changed_ranges(connection, ranges, tables, beat)
         finally:
             connection.close()
     if damaged:
         raise RangesDamaged(frozenset(damaged))
 
 
-def forget_range(connection: sqlite3.Connection, row: LedgerRow, table: str) -> None:
+def forget_range(connection: sqlite3.Connection, row: LedgerRow, tables: TileTables) -> None:
     """Remove a range's row and tiles; call it within a transaction."""
+    table = tables.of_range(row.range_number)
     ids = (row.first_id, row.last_id)
     connection.execute(f'DELETE FROM "{table}" WHERE id BETWEEN ? AND ?', ids)  # noqa: S608 - checked by create_tables
     delete_row(connection, row.range_number)
@@ -148,10 +156,25 @@ def _check_ids(connection: sqlite3.Connection, rows: Sequence[LedgerRow], table:
 def _changed_ranges(
     connection: sqlite3.Connection,
     ranges: Sequence[RangeTiles],
-    table: str,
+    tables: TileTables,
     beat: Callable[[], None],
 ) -> set[int]:
     """The ranges whose tiles, as they are found by their places, have another checksum."""
+    changed: set[int] = set()
+    for index, table in enumerate(tables.names):
+        own = [tiles for tiles in ranges if tables.index_of_range(tiles.range_number) == index]
+        # A table of a sealed shard that never had a tile is gone.
+        if any(tiles.first_id <= tiles.last_id for tiles in own) or has_table(connection, table):
+            changed |= _changed_in_table(connection, own, table, beat)
+    return changed
+
+
+def _changed_in_table(
+    connection: sqlite3.Connection,
+    ranges: Sequence[RangeTiles],
+    table: str,
+    beat: Callable[[], None],
+) -> set[int]:
     by_first_id = {tiles.first_id: tiles for tiles in ranges if tiles.first_id <= tiles.last_id}
     found: dict[int, RangeChecksum] = {}
     first, last, checksum = 1, 0, RangeChecksum()
@@ -183,19 +206,19 @@ def _tiles(connection: sqlite3.Connection, table: str) -> Iterator[tuple[Any, ..
         yield from rows
 
 
-def _check_schema(connection: sqlite3.Connection, table: str) -> None:
+def _check_schema(connection: sqlite3.Connection, tables: TileTables) -> None:
     """What every shard begins with, and what readers of the package need, must be as it was."""
-    if _fixed_content(connection) != _expected_content(table):
+    if _fixed_content(connection) != _expected_content(tables):
         raise ShardDamaged("its tables or its head are not as they were made")
 
 
 @lru_cache(maxsize=64)
-def _expected_content(table: str) -> list[Any]:
+def _expected_content(tables: TileTables) -> list[Any]:
     connection = sqlite3.connect(":memory:", isolation_level=None)
     try:
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {USER_VERSION}")
-        create_tables(connection, table)
+        create_tables(connection, tables.names)
         create_ledger(connection)
         create_owner(connection, "anyone")
         return _fixed_content(connection)

@@ -8,6 +8,7 @@ from typing import Any, Final, Self
 import orjson
 
 from app.domain.package_facts import TileColumnRun, ZoomCounts
+from app.domain.tile_tables import TileTables
 from app.package.durable_file import write_durably
 from app.package.ledger import LedgerRow
 from app.package.ownership import boot_id
@@ -36,15 +37,40 @@ class Totals:
     """What became of all tiles of an export.
 
     Attributes:
-        zooms: Counts, ascending zooms.
-        missing: Tiles that the source does not have.
+        tables: What became of those of each tile table, in the order of the tables.
+        missing: Tiles that the source does not have; those of several tables as often.
         skipped: Unreadable tiles that were left out.
+    """
+
+    tables: tuple["TableTotals", ...]
+    missing: TileList
+    skipped: TileList
+
+    @property
+    def zooms(self) -> tuple[ZoomCounts, ...]:
+        """Counts over all tables, ascending zooms."""
+        counts: dict[int, ZoomCounts] = {}
+        for table in self.tables:
+            for zoom in table.zooms:
+                counts[zoom.zoom] = _sum(counts.get(zoom.zoom), zoom)
+        return tuple(counts[zoom] for zoom in sorted(counts))
+
+    @property
+    def written(self) -> int:
+        """Tiles stored."""
+        return sum(counts.written for counts in self.zooms)
+
+
+@dataclass(frozen=True, slots=True)
+class TableTotals:
+    """What became of the tiles of one table.
+
+    Attributes:
+        zooms: Counts, ascending zooms.
         has_webp: Some tile is WebP.
     """
 
     zooms: tuple[ZoomCounts, ...]
-    missing: TileList
-    skipped: TileList
     has_webp: bool
 
     @property
@@ -53,22 +79,25 @@ class Totals:
         return sum(counts.written for counts in self.zooms)
 
 
-def add_up(rows: Iterable[LedgerRow]) -> Totals:
+def add_up(rows: Iterable[LedgerRow], tables: TileTables) -> Totals:
     """Add up ledger rows; each range comes once, in the order of range numbers."""
-    zooms: dict[int, ZoomCounts] = {}
+    zooms: list[dict[int, ZoomCounts]] = [{} for _ in tables.tables]
+    has_webp = [False] * len(zooms)
     missing, skipped = _Listing(), _Listing()
-    has_webp = False
     for row in rows:
+        table = tables.index_of_range(row.range_number)
         for counts in row.zooms:
-            zooms[counts.zoom] = _sum(zooms.get(counts.zoom), counts)
+            zooms[table][counts.zoom] = _sum(zooms[table].get(counts.zoom), counts)
         missing.add(row.missing)
         skipped.add(row.skipped)
-        has_webp = has_webp or row.has_webp
+        has_webp[table] = has_webp[table] or row.has_webp
     return Totals(
-        zooms=tuple(zooms[zoom] for zoom in sorted(zooms)),
+        tables=tuple(
+            TableTotals(tuple(found[zoom] for zoom in sorted(found)), webp)
+            for found, webp in zip(zooms, has_webp, strict=True)
+        ),
         missing=missing.listed(),
         skipped=skipped.listed(),
-        has_webp=has_webp,
     )
 
 
@@ -111,10 +140,9 @@ class SealedFacts:
                 finished_at_ms=fields["finished_at_ms"],
                 boot_id=fields["boot_id"],
                 totals=Totals(
-                    zooms=tuple(ZoomCounts(**counts) for counts in totals["zooms"]),
+                    tables=tuple(_table_totals(table) for table in totals["tables"]),
                     missing=_tile_list(totals["missing"]),
                     skipped=_tile_list(totals["skipped"]),
-                    has_webp=totals["has_webp"],
                 ),
                 unproven=tuple(RangeTiles(**tiles) for tiles in fields["unproven"]),
             )
@@ -162,6 +190,11 @@ def _sum(before: ZoomCounts | None, counts: ZoomCounts) -> ZoomCounts:
         skipped=before.skipped + counts.skipped,
         tile_bytes=before.tile_bytes + counts.tile_bytes,
     )
+
+
+def _table_totals(fields: dict[str, Any]) -> TableTotals:
+    zooms = tuple(ZoomCounts(**counts) for counts in fields["zooms"])
+    return TableTotals(zooms, fields["has_webp"])
 
 
 def _tile_list(fields: dict[str, Any]) -> TileList:

@@ -3,7 +3,7 @@
 import hashlib
 import io
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -68,8 +68,8 @@ def verify_package(path: Path) -> Verification:
             checked, found = _tile_problems(connection, table)
             tiles += checked
             problems += found
-            if facts is not None:
-                problems += _count_problems(connection, table, facts)
+        if facts is not None:
+            problems += _count_problems(connection, _tile_tables(connection), facts)
     except sqlite3.DatabaseError as error:
         problems.append(f"{path.name} is no whole GeoPackage: {error}.")
     finally:
@@ -192,16 +192,17 @@ def _flaw(image: bytes) -> str | None:
 
 
 def _count_problems(
-    connection: sqlite3.Connection, table: str, facts: PackageFacts
+    connection: sqlite3.Connection, tables: Iterable[str], facts: PackageFacts
 ) -> Iterator[str]:
-    found = {
-        zoom: (count, size)
+    found: dict[int, tuple[int, int]] = {}
+    for table in tables:
         for zoom, count, size in connection.execute(
             f"""
             SELECT zoom_level, count(*), sum(length(tile_data))
             FROM "{table}" GROUP BY zoom_level"""  # noqa: S608 - matched TABLE_NAME
-        )
-    }
+        ):
+            other = found.get(zoom, (0, 0))
+            found[zoom] = (other[0] + count, other[1] + size)
     for counts in facts.zooms:
         count, size = found.pop(counts.zoom, (0, 0))
         if (count, size) != (counts.written, counts.tile_bytes):

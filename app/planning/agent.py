@@ -11,7 +11,6 @@ Failures:  unreadable ranges are planned again, then the export fails with its r
 import asyncio
 from typing import Any
 
-from app.domain.records import ExportStarted
 from app.domain.topic_names import EXPORT_PLANS
 from app.kafka.edge import Edge
 from app.kafka.owner_agent import OwnerAgent, attach_owner
@@ -24,10 +23,12 @@ def attach(edge: Edge) -> OwnerAgent:
     """Add the planner to the coordinator's app."""
     covers = Covers()
 
-    async def prepare(record: Any) -> None:
-        # A polygon with thousands of vertices takes CPU time that the event loop has not.
-        if isinstance(record, ExportStarted) and not covers.has(record):
-            await asyncio.to_thread(covers.of, record)
+    async def prepare(planner: Planner, record: Any) -> None:
+        # Polygons with thousands of vertices take CPU time that the event loop has not: after a
+        # takeover those of every running export.
+        for started in planner.plans_wanted(record):
+            if not covers.has(started):
+                await asyncio.to_thread(covers.of, started)
 
     return attach_owner(
         edge,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from app.domain.decision import Send
+from app.domain.export_cover import ExportCover
 from app.domain.records import (
     AdoptShards,
     AssemblePackage,
@@ -15,8 +16,8 @@ from app.domain.records import (
     WriteRange,
 )
 from app.domain.rows import ProgressRow, RangeLease
-from app.domain.tile_cover import TileCover
 from app.domain.tile_range import TileRange
+from app.domain.tile_tables import TileTable, TileTables
 from app.domain.topic_names import EXPORT_REGISTRY, TILE_RANGE_WORK
 from app.planning.state import ASSEMBLED, FAILED
 
@@ -26,7 +27,7 @@ class Order:
     """What it takes to order work of one export: its plan, its cover, the time, the offset."""
 
     plan: ExportStarted
-    cover: TileCover
+    cover: ExportCover
     now_ms: int
     offset: int
 
@@ -34,6 +35,12 @@ class Order:
     def range_count(self) -> int:
         """Ranges of the export."""
         return self.cover.range_count(self.plan.package.tiles_per_range)
+
+    @property
+    def tables(self) -> TileTables:
+        """The tile tables of the package."""
+        package = self.plan.package
+        return self.cover.tile_tables(package.table, package.tiles_per_range)
 
 
 def report(row: ProgressRow, order: Order) -> Send:
@@ -81,7 +88,8 @@ def range_order(lease: RangeLease, order: Order) -> Send:
             TileRunOrdered(run.zoom, run.min_col, run.max_col, run.min_row, run.max_row)
             for run in tile_range.runs
         ),
-        table=plan.package.table,
+        table=order.tables.of_range(lease.range_number),
+        tables=_told(order.tables),
         source_json=plan.source_json,
         on_error=plan.package.on_error,
         lease_until_ms=lease.until_ms,
@@ -89,6 +97,11 @@ def range_order(lease: RangeLease, order: Order) -> Send:
         then_assemble=_assembly(plan, order, lease.until_ms, lease.sent) if only else None,
     )
     return Send(TILE_RANGE_WORK, f"{plan.export_id}/{lane}", record)
+
+
+def _told(tables: TileTables) -> tuple[TileTable, ...]:
+    """The tables that `table` does not tell of already."""
+    return tables.tables if len(tables.tables) > 1 else ()
 
 
 def _assembly(plan: ExportStarted, order: Order, until_ms: int, sent: int) -> AssemblePackage:
@@ -119,6 +132,7 @@ def adoption_order(row: ProgressRow, order: Order) -> Send:
         at_ms=order.now_ms,
         continues=plan.continues or "",
         table=plan.package.table,
+        tables=_told(order.tables),
         lease_until_ms=row.task_until_ms,
     )
     # The key of the removals, too: the same attempt is never adopted and removed side by side.

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.domain.area import area_from_wkb
 from app.domain.decision import NOTHING, Decision, Store
+from app.domain.export_cover import ExportCover
 from app.domain.inbox import InboxPosition
 from app.domain.records import (
     AssemblyBeat,
@@ -23,7 +23,6 @@ from app.domain.records import (
     Tick,
 )
 from app.domain.rows import ProgressRow
-from app.domain.tile_cover import TileCover
 from app.planning import plan
 from app.planning.orders import Order
 from app.planning.state import PlannerState
@@ -48,25 +47,19 @@ COVERS_KEPT = 64
 class Covers:
     """The tile covers of running exports: derived from their plans, so any may be dropped."""
 
-    ready: OrderedDict[tuple[str, str], TileCover] = field(default_factory=OrderedDict)
+    ready: OrderedDict[tuple[str, str], ExportCover] = field(default_factory=OrderedDict)
 
     def has(self, started: ExportStarted) -> bool:
         """Whether the cover of a plan is ready."""
         return (started.export_id, started.attempt) in self.ready
 
-    def of(self, started: ExportStarted) -> TileCover:
+    def of(self, started: ExportStarted) -> ExportCover:
         """The cover of a plan, from memory or computed; costs CPU time for large polygons."""
         key = (started.export_id, started.attempt)
         cover = self.ready.get(key)
         if cover is None:
-            package = started.package
             # Admission has refused what has too many tiles; the plan is not judged again.
-            cover = TileCover.of(
-                area_from_wkb(package.area_wkb),
-                package.min_zoom,
-                package.max_zoom,
-                max_tiles=started.tile_count,
-            )
+            cover = ExportCover.of_plan(started.package, max_tiles=started.tile_count)
         self.ready[key] = cover
         self.ready.move_to_end(key)
         while len(self.ready) > COVERS_KEPT:
@@ -107,6 +100,17 @@ class Planner:
             case _:
                 return self._hear(record, now_ms, position.offset)
 
+    def plans_wanted(self, record: Any) -> list[ExportStarted]:
+        """The plans whose covers `decide` will look at for a record; there may be too many."""
+        if isinstance(record, ExportStarted):
+            return [record]
+        if isinstance(record, Tick):
+            return [self.state.plans[export_id] for export_id in self.state.running()]
+        if type(record) in NEWS:
+            current = self.state.current(record.export_id, record.attempt)
+            return [current[0]] if current is not None else []
+        return []
+
     def _hear(self, record: Any, now_ms: int, offset: int) -> Decision:
         """Decide about news of a running attempt; of any other attempt they are ignored."""
         if isinstance(record, FilesRemoved):
@@ -115,7 +119,8 @@ class Planner:
             return NOTHING
         current = self.state.current(record.export_id, record.attempt)
         if current is None:
-            return NOTHING
+            late = isinstance(record, PackageAssembled)
+            return plan.assembled_late(record, now_ms) if late else NOTHING
         started, row = current
         order = Order(started, self.covers.of(started), now_ms, offset)
         return NEWS[type(record)](row, record, order)

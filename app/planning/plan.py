@@ -7,6 +7,7 @@ from app.domain.decision import NOTHING, Decision, Send, Store
 from app.domain.records import (
     AssemblyBeat,
     AssemblyFailed,
+    ExportAssembled,
     ExportStopped,
     FilesRemoved,
     PackageAssembled,
@@ -245,6 +246,16 @@ def package_assembled(row: ProgressRow, record: PackageAssembled, order: Order) 
     return Planned(row).decision(order, report(row, order))
 
 
+def assembled_late(record: PackageAssembled, now_ms: int) -> Decision:
+    """Pass on a package of an attempt that is not planned any more.
+
+    Mostly the registrar knows it. But an order that came out of the past may have made the
+    package again after somebody removed it by hand: the file is another one then.
+    """
+    told = ExportAssembled(record.export_id, record.attempt, now_ms, record.facts, late=True)
+    return Decision(sends=(Send(EXPORT_REGISTRY, record.export_id, told),))
+
+
 def assembly_failed(row: ProgressRow, record: AssemblyFailed, order: Order) -> Decision:
     """End an attempt whose package cannot be made; a replay reports it again."""
     if row.phase in (ASSEMBLED, FAILED):
@@ -378,6 +389,13 @@ def _heal(row: ProgressRow, order: Order) -> Decision:
             planned.work.append(range_order(renewed, order))
         leases.append(renewed)
     row = replace(row, leases=tuple(leases))
+    if row.phase == WRITING:
+        # Rows that a dying broker tore may have room in the window that nothing else would fill.
+        planned.row = replace(
+            row, leases=tuple(one for one in leases if not is_done(row, one.range_number))
+        )
+        fill_window(planned, order)
+        row = planned.row
     if row.beat_at_ms + BEAT_MS <= order.now_ms:
         row = replace(row, beat_at_ms=order.now_ms)
         planned.work.append(report(row, order))

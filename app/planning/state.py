@@ -71,7 +71,9 @@ def with_done(progress: ProgressRow, number: int) -> ProgressRow:
     """Mark a range as done; the base moves past every range that is done without a gap."""
     bits = int.from_bytes(progress.done, "little") | 1 << (number - progress.base)
     gapless = (~bits & (bits + 1)).bit_length() - 1
-    return _with_bits(progress, progress.base + gapless, bits >> gapless)
+    row = _with_bits(progress, progress.base + gapless, bits >> gapless)
+    # A broker that died may have forgotten that it was ordered.
+    return replace(row, next_range=max(row.next_range, number + 1))
 
 
 def with_spans_done(progress: ProgressRow, spans: Iterable[tuple[int, int]]) -> ProgressRow:

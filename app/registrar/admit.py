@@ -1,5 +1,6 @@
 """Decide what becomes of a request: a new export, a part in a running one, an answer, a refusal."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -15,8 +16,9 @@ from app.domain.records import (
 from app.domain.rows import AreaRow, BodyRow, ExportRow, RequestRow
 from app.domain.topic_names import EXPORT_SETTLEMENTS
 from app.registrar import sends
+from app.registrar.allowance import estimated_bytes, refuse_new_export, refuse_request
+from app.registrar.attempts import start
 from app.registrar.cancel import aborted_before, came_too_late
-from app.registrar.lifecycle import start
 from app.registrar.removals import left_by
 from app.registrar.state import (
     CANCELLED,
@@ -33,14 +35,8 @@ from app.registrar.state import (
     changed,
 )
 
-UNKNOWN_TILE_BYTES = 12_500
-"""Mean tile size where nothing is known yet (contract.md, size estimate), bytes."""
-
 OFFER_GRACE_MS = 60_000
 """A package that admission did not see may have been finished while it looked (rule 14), ms."""
-
-BEAT_MARGIN_BYTES = 64 * 1024 * 1024
-"""Bytes that may be written between a look at the disk and the beat that tells of them."""
 
 
 def admit(
@@ -51,21 +47,34 @@ def admit(
     A replay finds its row and is told again what the rows say; the same id with another
     body leaves the first alone and goes to the dead letters.
     """
+    decision = _admit(state, rules, record, moment)
+    starts = any(store.table == "exports" for store in decision.stores)
+    if starts or record.export_id in state.exports:
+        return decision
+    # It has no export, though it may have had one: a broker that died can forget the row of an
+    # export and keep what was told of it, and then nothing else ends that.
+    return replace(decision, sends=(*decision.sends, sends.forgotten(record.export_id)))
+
+
+def _admit(
+    state: RegistrarState, rules: RegistrarRules, record: RequestAdmitted, moment: Moment
+) -> Decision:
     known = state.requests.get(record.request_id)
     if known is not None and came_too_late(record, known):
         return aborted_before(record, moment)
-    if known is not None and known.state != CANCELLED:
+    # Open with an export that is over, or settled with one that is not: rows of two coordinators,
+    # each of which thought the other dead, or what a dying broker has left. The record that asked
+    # is at hand, so it is judged as if for the first time.
+    is_stranded = known is not None and known.state == OPEN and not state.is_live(record.export_id)
+    is_torn = (is_stranded or state.may_have_lost(record.request_id)) and (
+        known is not None and known.request_digest == record.request_digest
+    )
+    if known is not None and known.state != CANCELLED and not is_torn:
         return _seen_before(state, rules, record, known, moment)
-    asked = _Asked(record, _repeat_key(record), moment)
-    export = state.exports.get(record.export_id)
-    if export is not None and export.state in LIVE:
-        return _join(state, asked, export)
-    if export is not None and _offered(export, record):
-        return _answer(state, rules, asked, export)
-    lacking = _lacking_space(state, record)
-    if lacking is not None:
-        return _settled_refusal(record, lacking, 507, moment)
-    return _begin(state, rules, asked)
+    if is_torn:
+        urls = (*record.callback_urls, *state.body_of(record.request_id).callback_urls)
+        record = replace(record, callback_urls=tuple(dict.fromkeys(urls)))  # repeats joined it
+    return _judge(state, rules, _Asked(record, _repeat_key(record), moment))
 
 
 def refuse(
@@ -99,19 +108,48 @@ class _Asked:
             export_id=self.record.export_id,
             repeats=repeats,
             repeat_key=self.repeat_key,
+            retry_of=self.record.retry_of,
         )
 
     def body(self, callback_urls: tuple[str, ...]) -> BodyRow:
         """The request's bulk."""
-        return BodyRow(self.record.bbox_json, self.record.target_resolution_deg, callback_urls)
+        return replace(sends.body_of(self.record), callback_urls=callback_urls)
+
+
+def _judge(state: RegistrarState, rules: RegistrarRules, asked: _Asked) -> Decision:
+    """Judge a request for the first time."""
+    record, moment = asked.record, asked.moment
+    refusal = refuse_request(state, rules, record, moment)
+    if refusal is not None:
+        return _settled_refusal(record, refusal.reason, refusal.http_status, moment)
+    export = state.exports.get(record.export_id)
+    if export is not None and export.state in LIVE:
+        return _join(state, asked, export)
+    if export is not None and _offered(export, record):
+        return _answer(state, rules, asked, export)
+    refusal = refuse_new_export(state, rules, record)
+    if refusal is not None:
+        return _settled_refusal(record, refusal.reason, refusal.http_status, moment)
+    return _begin(state, rules, asked)
 
 
 def _repeat_key(record: RequestAdmitted) -> str | None:
     """Name what makes two HTTP requests the same question; None on Kafka, where ids do."""
     if not record.via_http:
         return None
-    parts = (record.client, record.export_id, record.bbox_json or "null")
+    parts = (record.client, record.export_id, _written(record.bbox_json))
     return sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _written(bbox_json: str | None) -> str:
+    """An area as it is written; a box by its numbers, which may be written as 50 or 50.0.
+
+    >>> _written("[50,10.0,52,12]") == _written("[50.0,10,52,12]"), _written(None)
+    (True, 'null')
+    """
+    if bbox_json is None or not bbox_json.startswith("["):
+        return bbox_json or "null"
+    return json.dumps(json.loads(bbox_json, parse_int=float))
 
 
 def _seen_before(
@@ -128,11 +166,15 @@ def _seen_before(
         )
     stores: list[Store] = []
     body = state.bodies.get(record.request_id)
-    if body is None:
-        urls = record.callback_urls if known.repeats is None else ()
-        body = BodyRow(record.bbox_json, record.target_resolution_deg, urls)
-        if known.state != CONFIRMED:  # a broker that died has forgotten it
+    joined = body.callback_urls if body is not None else ()
+    if body is None or (known.repeats is None and not {*record.callback_urls} <= {*joined}):
+        # A broker that died has forgotten it, or a repeat came since and knew its own alone.
+        urls = (*record.callback_urls, *joined) if known.repeats is None else ()
+        body = replace(sends.body_of(record), callback_urls=tuple(dict.fromkeys(urls)))
+        if known.state != CONFIRMED:
             stores.append(Store("bodies", record.request_id, body))
+    # A large area is not kept for long.
+    body = replace(body, bbox_json=record.bbox_json, area_omitted=False)
     again = [sends.request_progress(record.request_id, known, body, moment.now_ms)]
     export = state.exports.get(known.export_id or "")
     same_attempt = export is not None and export.attempt == known.attempt
@@ -167,8 +209,9 @@ def _settled_refusal(
         reason=reason,
         settled_at_ms=moment.now_ms,
         told_at_ms=moment.now_ms,
+        retry_of=record.retry_of if isinstance(record, RequestAdmitted) else None,
     )
-    body = BodyRow(record.bbox_json, record.target_resolution_deg, record.callback_urls)
+    body = sends.body_of(record)
     key = record.request_id
     return Decision(
         stores=(Store("bodies", key, body), Store("requests", key, row)),
@@ -185,7 +228,7 @@ def _first_asked(state: RegistrarState, asked: _Asked) -> tuple[str, RequestRow]
     first = state.requests.get(first_id or "")
     if first_id is None or first is None or first.reason is not None:
         return None
-    return first_id, first
+    return (first_id, first) if first_id != asked.record.request_id else None
 
 
 def _join(state: RegistrarState, asked: _Asked, export: ExportRow) -> Decision:
@@ -232,6 +275,8 @@ def _answer(
     expires_at_ms = max(export.expires_at_ms, moment.now_ms + rules.package_ms)
     export = replace(export, expires_at_ms=expires_at_ms)
     first = _first_asked(state, asked)
+    if first is not None and not state.is_offered(first[1]):
+        first = None  # deleted, or of an earlier package: it cannot answer for this one
     body = asked.body(record.callback_urls if first is None else ())
     row = replace(
         asked.row(SETTLED, "Cached" if first is None else "Repeated", first[0] if first else None),
@@ -265,34 +310,14 @@ def _redeliveries(first_id: str, urls: Iterable[str], moment: Moment) -> list[Se
     ]
 
 
-def _estimated_bytes(state: RegistrarState, record: RequestAdmitted) -> int:
-    otherwise = record.mean_tile_bytes or UNKNOWN_TILE_BYTES
-    return sum(
-        zoom_tiles.tiles * state.mean_bytes(record.layer_id, zoom_tiles.zoom, otherwise)
-        for zoom_tiles in record.tiles_by_zoom
-    )
-
-
-def _lacking_space(state: RegistrarState, record: RequestAdmitted) -> str | None:
-    """Say why the export does not fit beside what live exports have reserved; None: it fits."""
-    needed = _estimated_bytes(state, record) * 5 // 4
-    reserved = state.reserved_bytes()
-    if needed + reserved + BEAT_MARGIN_BYTES <= record.free_bytes:
-        return None
-    return (
-        f"not enough space: this export needs about {needed} bytes, "
-        f"{record.free_bytes} are free and {reserved} of them are reserved by running exports"
-    )
-
-
 def _begin(state: RegistrarState, rules: RegistrarRules, asked: _Asked) -> Decision:
     """Start an export, or let it wait for its turn; a run before this one is forgotten."""
     record, moment = asked.record, asked.moment
     tile_count = sum(zoom_tiles.tiles for zoom_tiles in record.tiles_by_zoom)
-    estimated_bytes = _estimated_bytes(state, record)
+    expected_bytes = estimated_bytes(state, record)
     old = state.exports.get(record.export_id)
     continued = old if old is not None and old.may_continue else None
-    area = _area(record, rules, max(1, estimated_bytes // max(1, tile_count)), continued)
+    area = _area(record, rules, max(1, expected_bytes // max(1, tile_count)), continued)
     export = ExportRow(
         state=WAITING,
         attempt="",
@@ -300,11 +325,14 @@ def _begin(state: RegistrarState, rules: RegistrarRules, asked: _Asked) -> Decis
         priority=record.priority,
         queued_at_ms=moment.now_ms,
         tile_count=tile_count,
-        estimated_bytes=estimated_bytes,
+        estimated_bytes=expected_bytes,
         changes=changed((), sends.STATE_TOLD[WAITING], moment),
         removals=left_by(old, rules, moment),
         tiles_per_range=area.package.tiles_per_range,
         continues=continued.attempt if continued is not None else None,
+        client=record.client,
+        min_zoom=record.min_zoom,
+        max_zoom=record.max_zoom,
     )
     row = asked.row(OPEN, "Accepted")
     body = asked.body(record.callback_urls)
@@ -314,7 +342,7 @@ def _begin(state: RegistrarState, rules: RegistrarRules, asked: _Asked) -> Decis
         *_reopened(state, record.export_id),
     ]
     told = [sends.request_progress(record.request_id, row, body, moment.now_ms)]
-    if len(state.running) < rules.max_running:
+    if state.has_place(rules, export):
         export = start(export, moment)
         told.append(sends.started(record.export_id, export, area, moment.now_ms))
     told.append(sends.export_progress(record.export_id, export, moment.now_ms))
@@ -349,6 +377,7 @@ def _area(
             identifier=layer.identifier,
             layer_json=layer.public_json,
             area_wkb=record.area_wkb,
+            areas=record.areas,
             min_zoom=record.min_zoom,
             max_zoom=record.max_zoom,
             tiles_per_range=tiles_per_range,

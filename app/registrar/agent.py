@@ -2,11 +2,12 @@
 
 Consumes:  export-registry, one partition, so that everything has one order
 Produces:  ExportStarted, ExportStopped, RemoveAttempt to export-plans; RequestSettled,
-           RedeliveryAsked to export-settlements; RequestProgress, ExportProgress to
-           export-progress
+           RedeliveryAsked, RequestExpiring, RequestForgotten to export-settlements;
+           RequestProgress, ExportProgress to export-progress
 Delivery:  at least once; a replay finds its rows and sends the same again
-Failures:  a known request id with another body and unreadable records to the dead letters; a
-           record at which the process died three times: a failed result, too
+Failures:  a known request id with another body, commands that nobody may give or understand,
+           and unreadable records to the dead letters; a record at which the process died
+           three times: a failed result, too
 """
 
 from app.domain.topic_names import EXPORT_REGISTRY

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 from app.domain.decision import NOTHING, Decision, Send, Store
 from app.domain.records import ExportCommanded, RequestAdmitted
-from app.domain.rows import BodyRow, ExportRow, RequestRow
+from app.domain.rows import ExportRow, RequestRow
 from app.registrar import sends
+from app.registrar.attempts import to_be_removed
 from app.registrar.lifecycle import end
-from app.registrar.removals import to_be_removed
 from app.registrar.state import (
     CANCELLED,
     LIVE,
@@ -24,23 +24,9 @@ CANCEL = "cancel"
 REASON = "cancelled by its caller"
 
 
-def command(
-    state: RegistrarState, rules: RegistrarRules, record: ExportCommanded, moment: Moment
-) -> Decision:
-    """Carry out a caller's command; cancel is the one there is.
-
-    A replay finds the requests settled: what may not have been sent is sent again.
-    """
-    if record.command != CANCEL:
-        return Decision(dead_letter=f"command is {record.command!r:.80}; it must be {CANCEL!r}")
-    row = state.requests.get(record.request_id)
-    if row is None:
-        return Decision(stores=(Store("requests", record.request_id, _early(record, moment)),))
-    if row.client != record.client:
-        return Decision(
-            dead_letter=f"request {record.request_id} is not one of client {record.client!r:.80}"
-        )
-    return _cancel(state, rules, row.repeats or record.request_id, moment)
+def early_cancel(record: ExportCommanded, moment: Moment) -> Decision:
+    """Remember a cancel that overtakes its request; twice, it is remembered from then on."""
+    return Decision(stores=(Store("requests", record.request_id, _early(record, moment)),))
 
 
 def came_too_late(record: RequestAdmitted, known: RequestRow) -> bool:
@@ -62,8 +48,9 @@ def aborted_before(record: RequestAdmitted, moment: Moment) -> Decision:
         settled_at_ms=moment.now_ms,
         told_at_ms=moment.now_ms,
         aborted=True,
+        retry_of=record.retry_of,
     )
-    body = BodyRow(record.bbox_json, record.target_resolution_deg, record.callback_urls)
+    body = sends.body_of(record)
     key = record.request_id
     return Decision(
         stores=(Store("bodies", key, body), Store("requests", key, row)),
@@ -91,10 +78,11 @@ def _ended_by(first: RequestRow, export: ExportRow) -> bool:
     return export.state == CANCELLED and export.attempt == first.attempt
 
 
-def _cancel(
-    state: RegistrarState, rules: RegistrarRules, first_id: str, moment: Moment
-) -> Decision:
-    """Cancel a request, unless its result stands."""
+def cancel(state: RegistrarState, rules: RegistrarRules, first_id: str, moment: Moment) -> Decision:
+    """Cancel a request and those that repeat it, unless its result stands.
+
+    A replay finds the requests settled: what may not have been sent is sent again.
+    """
     first = state.requests.get(first_id)
     if first is None or first.export_id is None:
         return NOTHING
@@ -102,8 +90,19 @@ def _cancel(
         return _abort(state, rules, first_id, first.export_id, moment)
     export = state.exports.get(first.export_id)
     if first.aborted and export is not None and _ended_by(first, export):
-        return end(state, rules, first.export_id, export, (), moment)
+        # Rows of a coordinator that was thought dead may have come since: not ours to end.
+        ours = _ours(state, first_id, first.export_id)
+        return end(state, rules, first.export_id, export, (), moment, waiting=ours)
     return NOTHING
+
+
+def _ours(state: RegistrarState, first_id: str, export_id: str) -> list[str]:
+    """The open requests that a cancel ends: the first, and those that repeat it."""
+    return [
+        key
+        for key in state.requests_of(export_id)
+        if key == first_id or state.requests[key].repeats == first_id
+    ]
 
 
 def _abort(
@@ -111,8 +110,7 @@ def _abort(
 ) -> Decision:
     """Settle a request and those that repeat it; stop the export when nobody else waits for it."""
     export = state.exports.get(export_id)
-    waiting = state.requests_of(export_id)
-    ours = [key for key in waiting if key == first_id or state.requests[key].repeats == first_id]
+    waiting, ours = state.requests_of(export_id), _ours(state, first_id, export_id)
     if export is None:
         return NOTHING  # torn rows: mended, and settled then
     if len(ours) == len(waiting):

@@ -19,7 +19,7 @@ from app.domain.records import (
 )
 from app.registrar import lifecycle, removals
 from app.registrar.admit import admit, refuse
-from app.registrar.cancel import command
+from app.registrar.commands import command
 from app.registrar.mend import is_torn, mend
 from app.registrar.state import Moment, RegistrarRules, RegistrarState
 
@@ -53,6 +53,10 @@ class Registrar:
 
     def load(self, table: str, key: str, row: Any) -> None:
         """Take over a recovered row; the newest time in the rows is where time goes on."""
+        self._put(table, key, row)
+        self.state.note_recovered(table, key, row, self.now_ms)
+
+    def _put(self, table: str, key: str, row: Any) -> None:
         self.state.put(table, key, row)
         for name in ("settled_at_ms", "beat_at_ms", "accepted_at_ms", "queued_at_ms"):
             self.now_ms = max(self.now_ms, getattr(row, name, 0))
@@ -72,7 +76,7 @@ class Registrar:
 
     def apply(self, store: Store) -> None:
         """Take over a row that the broker has confirmed."""
-        self.load(store.table, store.key, store.row)
+        self._put(store.table, store.key, store.row)
 
     def due_at_ms(self) -> int | None:
         """When a Tick is wanted, ms since 1970 UTC."""

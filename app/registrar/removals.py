@@ -11,10 +11,12 @@ from app.domain.decision import NOTHING, Decision, Send, Store
 from app.domain.records import FilesRemoved
 from app.domain.rows import ExportRow, Removal
 from app.registrar import sends
+from app.registrar.attempts import start, to_be_removed
 from app.registrar.state import (
     COMPLETED,
     EXPIRED,
     LIVE,
+    RUNNING,
     Moment,
     RegistrarRules,
     RegistrarState,
@@ -27,20 +29,8 @@ KEEP_FAILED_MS = 24 * 3600 * 1000
 ASK_AGAIN_MS = 60_000
 """A removal that has not been answered for so long is ordered again, ms."""
 
-MOST_REMOVALS = 20
-"""Attempts of one export that wait for their removal; older ones are left to the sweep."""
-
 AT_ONCE = 100
 """Exports that one Tick expires or cleans, so that it stays short."""
-
-
-def to_be_removed(export: ExportRow, due_at_ms: int) -> ExportRow:
-    """The row of an export whose attempt is over and whose files go at a time, ms."""
-    if not export.attempt:
-        return export  # it never began
-    others = [known for known in export.removals if known.attempt != export.attempt]
-    removal = Removal(export.attempt, due_at_ms, again=True)
-    return replace(export, removals=(*others, removal)[-MOST_REMOVALS:])
 
 
 def left_by(old: ExportRow | None, rules: RegistrarRules, moment: Moment) -> tuple[Removal, ...]:
@@ -64,7 +54,7 @@ def tick(state: RegistrarState, rules: RegistrarRules, moment: Moment) -> Decisi
     stores: list[Store] = []
     told: list[Send] = []
     for export_id in islice(state.expiring.up_to(moment.now_ms), AT_ONCE):
-        row = _expired(state.exports[export_id], rules, moment)
+        row = expired(state.exports[export_id], rules, moment)
         stores.append(Store("exports", export_id, row))
         told.append(sends.export_progress(export_id, row, moment.now_ms))
     for export_id in islice(state.removing.up_to(moment.now_ms), AT_ONCE):
@@ -94,6 +84,8 @@ def removed(
     A replay finds the removal in its second round, not ordered yet, or gone: nothing changes.
     """
     row = state.exports.get(record.export_id)
+    if row is not None and row.state == RUNNING and row.attempt == record.attempt:
+        return _began_anew(state, record.export_id, row, moment)
     known = next((k for k in row.removals if k.attempt == record.attempt), None) if row else None
     if row is None or known is None or not known.ordered:
         return NOTHING
@@ -105,6 +97,26 @@ def removed(
     if is_spent(state, record.export_id, row):
         return forget(record.export_id)
     return Decision(stores=(Store("exports", record.export_id, row),))
+
+
+def _began_anew(state: RegistrarState, export_id: str, row: ExportRow, moment: Moment) -> Decision:
+    """Begin another attempt in the place of one that runs without its files.
+
+    That is what a broker leaves that has forgotten that the attempt ended. A replay finds the new
+    attempt; if the order to start it was lost, silence repeats it.
+    """
+    area = state.areas.get(export_id)
+    if area is None:
+        return NOTHING  # nothing to begin with; the assembly finds what is lacking
+    anew = start(replace(to_be_removed(row, moment.now_ms), continues=None), moment)
+    return Decision(
+        (Store("exports", export_id, anew),),
+        (
+            sends.stopped(export_id, row.attempt, moment.now_ms),
+            sends.started(export_id, anew, area, moment.now_ms),
+            sends.export_progress(export_id, anew, moment.now_ms),
+        ),
+    )
 
 
 def forget(export_id: str) -> Decision:
@@ -132,9 +144,17 @@ def is_spent(
     )
 
 
-def _expired(export: ExportRow, rules: RegistrarRules, moment: Moment) -> ExportRow:
-    """Nobody is offered the package from now on; who was just offered it has a while."""
+def expired(export: ExportRow, rules: RegistrarRules, moment: Moment) -> ExportRow:
+    """Nobody is offered the package from now on; who was just offered it has a while.
+
+    Of an export that holds no package any more nothing changes.
+    """
+    if export.state != COMPLETED:
+        return export
     ended = replace(
-        export, state=EXPIRED, changes=changed(export.changes, sends.STATE_TOLD[EXPIRED], moment)
+        export,
+        state=EXPIRED,
+        pinned=False,
+        changes=changed(export.changes, sends.STATE_TOLD[EXPIRED], moment),
     )
     return to_be_removed(ended, moment.now_ms + rules.grace_ms)

@@ -8,7 +8,9 @@ from app.domain.records import (
     ExportStarted,
     ExportStopped,
     RemoveAttempt,
+    RequestAdmitted,
     RequestProgress,
+    RequestRefused,
     RequestSettled,
 )
 from app.domain.rows import AreaRow, BodyRow, ExportRow, RequestRow
@@ -23,6 +25,8 @@ from app.registrar.state import (
     RegistrarRules,
 )
 
+LOST = "the broker lost the records of this export; ask for it again"
+
 STATE_TOLD = {
     WAITING: "Pending",
     RUNNING: "In-Progress",
@@ -31,6 +35,21 @@ STATE_TOLD = {
     CANCELLED: "Aborted",
     EXPIRED: "Expired",
 }
+
+
+def body_of(record: RequestAdmitted | RequestRefused) -> BodyRow:
+    """The bulk of a request as its record has it."""
+    body = BodyRow(record.bbox_json, record.target_resolution_deg, record.callback_urls)
+    if isinstance(record, RequestRefused):
+        return body
+    return replace(
+        body,
+        description=record.description,
+        priority=record.priority,
+        on_error=record.on_error,
+        min_zoom=record.min_zoom,
+        max_zoom=record.max_zoom,
+    )
 
 
 def request_progress(request_id: str, row: RequestRow, body: BodyRow, now_ms: int) -> Send:
@@ -48,6 +67,16 @@ def request_progress(request_id: str, row: RequestRow, body: BodyRow, now_ms: in
         reason=row.reason,
         export_id=row.export_id,
         repeats=row.repeats,
+        description=body.description,
+        priority=body.priority,
+        on_error=body.on_error,
+        min_zoom=body.min_zoom,
+        max_zoom=body.max_zoom,
+        callback_urls=body.callback_urls,
+        retry_of=row.retry_of,
+        deleted=row.deleted,
+        area_omitted=body.area_omitted,
+        pinned=row.pinned,
     )
     return Send(EXPORT_PROGRESS, request_id, record)
 
@@ -68,10 +97,19 @@ def export_progress(export_id: str, row: ExportRow, now_ms: int) -> Send:
         tiles_per_s=row.tiles_per_s,
         estimated_bytes=row.estimated_bytes,
         expires_at_ms=row.expires_at_ms,
-        pinned=False,
+        pinned=row.pinned,
         reason=row.reason,
         changes=row.changes,
         learned=row.facts.zooms if row.facts is not None else (),
+        client=row.client,
+        queued_at_ms=row.queued_at_ms,
+        started_at_ms=row.started_at_ms,
+        finished_at_ms=row.finished_at_ms,
+        phase=row.phase if row.state == RUNNING else "",
+        min_zoom=row.min_zoom,
+        max_zoom=row.max_zoom,
+        package_name=row.facts.package_name if row.facts is not None else "",
+        file_bytes=row.facts.file_bytes if row.facts is not None else 0,
     )
     return Send(EXPORT_PROGRESS, export_id, record)
 
@@ -85,11 +123,12 @@ def settled(
 ) -> Send:
     """The result of a request, from its rows; `export` is None when it never had one.
 
-    It holds no clock of its own: sent again, it is the same result, byte for byte.
+    It holds no clock of its own: sent again, it is the same result, byte for byte. A row whose
+    package a broker has forgotten is a failure with that reason.
     """
     facts = export.facts if export is not None and row.reason is None else None
     if facts is None:
-        return failure(request_id, row, body)
+        return failure(request_id, replace(row, reason=row.reason or LOST), body)
     folder = f"{rules.base_url}/downloads/{row.export_id}/{row.attempt}"
     record = RequestSettled(
         request_id=request_id,

@@ -17,6 +17,9 @@ FILE_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,250}\.(?:gpkg|json)")
 MOST_LEFTOVERS: Final = 1_000
 """Attempts that one look finds; the next one finds more."""
 
+MOST_SHARDS: Final = 16
+"""Shards of an attempt that are looked at; there are as many as lanes and crashes."""
+
 REMOVAL_TRIES: Final = 20
 """A writer that does not know yet creates one file or two while its folder is removed."""
 
@@ -53,14 +56,26 @@ class ArtifactStore:
         Raises:
             StorageUnavailable: The folder cannot be asked.
         """
+        usage = self._usage()
+        return usage.f_bavail * usage.f_frsize
+
+    def total_bytes(self) -> int:
+        """Size of the file system that the files are on, bytes.
+
+        Raises:
+            StorageUnavailable: The folder cannot be asked.
+        """
+        usage = self._usage()
+        return usage.f_blocks * usage.f_frsize
+
+    def _usage(self) -> os.statvfs_result:
         folder = self.root
         while not folder.exists() and folder != folder.parent:
             folder = folder.parent
         try:
-            usage = os.statvfs(folder)
+            return os.statvfs(folder)
         except OSError as error:
             raise StorageUnavailable(f"{folder}: {error}") from error
-        return usage.f_bavail * usage.f_frsize
 
     def finished_attempts(self, export_id: str) -> list[str]:
         """The attempts of an export that hold a package with its metadata, oldest first.
@@ -97,6 +112,19 @@ class ArtifactStore:
         path = folder / name
         pair = [path.with_suffix(suffix) for suffix in (".gpkg", ".json")]
         return path if all(_is_plain_file(file) for file in pair) else None
+
+    def shard_paths(self, export_id: str, attempt: str) -> list[Path]:
+        """The shards of an attempt that is being written, for looking at them only.
+
+        Raises:
+            ValueError: The id or the attempt is not of the form that this service makes.
+            StorageUnavailable: The folder cannot be read.
+        """
+        folder = self.attempt_folder(export_id, attempt)
+        try:
+            return sorted(folder.glob("*.gpkg.part"))[:MOST_SHARDS]
+        except OSError as error:
+            raise StorageUnavailable(f"attempt {export_id}/{attempt}: {error}") from error
 
     def remove_attempt(self, export_id: str, attempt: str) -> int:
         """Remove an attempt's files, whatever they are; again is harmless.

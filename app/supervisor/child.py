@@ -9,11 +9,9 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO
 
-KEPT_LOGS: Final = 5
-LOG_BYTES: Final = 32 * 1024 * 1024
-"""A log that is longer when its process starts again is put aside as well."""
+from app.supervisor.log_files import rotate_log
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,23 +98,31 @@ class Child:
         return process.pid if process is not None and process.returncode is None else None
 
     async def keep_running(self) -> None:
-        """Start the process whenever it ends, with growing pauses; return once it is stopped."""
-        rotate_log(self.log_path)
+        """Start the process whenever it ends, with growing pauses; return once it is stopped.
+
+        A machine that has no process, memory or descriptor left for it has some later.
+        """
+        with suppress(OSError):
+            rotate_log(self.log_path)
         pause_s = None
         while not self._stopping.is_set():
             began = time.monotonic()
-            status = await self._live_once()
+            try:
+                ended = describe_status(await self._live_once())
+            except (OSError, RuntimeError) as error:  # RuntimeError: asyncio got no thread
+                ended = f"could not be started ({error})"
             if self._stopping.is_set():
                 return
             lived_s = time.monotonic() - began
             pause_s = self._ties.backoff.next_pause_s(pause_s, lived_s)
             self._ties.say(
-                f"{self.plan.name} {describe_status(status)} after {lived_s:.0f} s; "
+                f"{self.plan.name} {ended} after {lived_s:.0f} s; "
                 f"starting it again in {pause_s:g} s (see {self.log_path})"
             )
             self.restarts += 1
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), pause_s)
+                async with asyncio.timeout(pause_s):
+                    await self._stopping.wait()
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         """Send the process a signal and do not start it again."""
@@ -132,10 +138,8 @@ class Child:
                 self._process.kill()
 
     async def _live_once(self) -> int:
-        if self.log_path.exists() and self.log_path.stat().st_size > LOG_BYTES:
-            rotate_log(self.log_path)
         # A session of its own: Ctrl-C reaches the supervisor only, which then stops all in order.
-        with self.log_path.open("ab") as log:
+        with self._open_log() as log:
             self._process = await asyncio.create_subprocess_exec(
                 *self.plan.command,
                 stdin=self._ties.parent_pipe,
@@ -149,6 +153,20 @@ class Child:
             self.stop()
         return await self._process.wait()
 
+    def _open_log(self) -> BinaryIO:
+        """Open the log to append, in a folder that is made again; without one it runs all the same.
+
+        Raises:
+            OSError: There is not even a descriptor for the null device.
+        """
+        try:
+            self.log_path.parent.mkdir(parents=True, exist_ok=True)
+            return self.log_path.open("ab")
+        except OSError as error:
+            nowhere = Path(os.devnull).open("ab")  # noqa: SIM115 -- the caller closes it
+            self._ties.say(f"{self.plan.name} runs without a log: {error}")
+            return nowhere
+
 
 def describe_status(status: int) -> str:
     """Say how a process ended.
@@ -159,14 +177,3 @@ def describe_status(status: int) -> str:
     if status < 0:
         return f"was ended by {signal.Signals(-status).name}"
     return f"ended with status {status}"
-
-
-def rotate_log(path: Path) -> None:
-    """Put a log aside as `<name>.log.1`, older ones one number further; the oldest goes."""
-    if not path.exists() or path.stat().st_size == 0:
-        return
-    for number in range(KEPT_LOGS - 1, 0, -1):
-        older = path.with_name(f"{path.name}.{number}")
-        if older.exists():
-            older.rename(path.with_name(f"{path.name}.{number + 1}"))
-    path.rename(path.with_name(f"{path.name}.1"))

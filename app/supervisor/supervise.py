@@ -12,16 +12,18 @@ import socket
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import aiohttp
 
 from app.domain.errors import ExportServiceError
 from app.kafka.topic_admin import TopicsUnavailable, create_topics
-from app.kafka.topics import Topics
+from app.kafka.topics import DEAD_LETTERS, Topics
 from app.settings import Settings
 from app.supervisor.broker_keeper import BrokerKeeper
 from app.supervisor.child import Child, ChildPlan, Ties
+from app.supervisor.log_files import keep_logs_short
 from app.supervisor.parent_watch import SUPERVISED
 from app.supervisor.stop_signals import StopSignals
 
@@ -30,6 +32,9 @@ SERVICE_COMMAND: Final = (sys.executable, "-P", "-m", "app")
 
 GRACE_S: Final = 45.0
 """Assemblies drain for 15 s, the longest handler lasts 20 s; 10 s are for broker and disk."""
+
+BROKER: Final = "broker"
+"""Name of the tasks that the broker needs until everything else has ended."""
 
 READY_LOOK_EVERY_S: Final = 0.2
 READY_LOOK_TIMEOUT_S: Final = 5.0
@@ -97,6 +102,7 @@ class Supervisor:
         Raises:
             BrokerUnavailable: The embedded broker cannot run here.
             TopicsUnavailable: The broker does not answer or refuses a topic.
+            StateNotSaved: The embedded broker could not save its last state when it was stopped.
         """
         serving = asyncio.create_task(self._serve())
         asked = asyncio.create_task(stop.asked.wait())
@@ -114,20 +120,32 @@ class Supervisor:
         self._ties.run_dir.mkdir(parents=True, exist_ok=True)
         broker = await self._start_broker()
         await self._prepare_topics(broker)
+        if self.broker is not None:
+            letters = Topics(self._settings.topic_prefix).name(DEAD_LETTERS)
+            watching = self.broker.watch_saving(letters)
+            self._kept.append(asyncio.create_task(watching, name=BROKER))
         for plan in plan_children(self._settings, broker, self._worker_count, self._command):
             child = Child(plan, self._ties)
             self.children.append(child)
             self._kept.append(asyncio.create_task(child.keep_running(), name=plan.name))
-        announcing = asyncio.create_task(self._announce())
+        aside = {
+            asyncio.create_task(self._announce(), name="announcement"),
+            asyncio.create_task(keep_logs_short(self._logs), name="logs"),
+        }
         try:
             # asyncio.wait and not gather: to cancel this must not cancel those who keep processes.
             ended, _ = await asyncio.wait(
-                {announcing, *self._kept}, return_when=asyncio.FIRST_EXCEPTION
+                {*aside, *self._kept}, return_when=asyncio.FIRST_EXCEPTION
             )
         finally:
-            announcing.cancel()
+            for task in aside:
+                task.cancel()
         for task in ended:
             task.result()
+
+    def _logs(self) -> list[Path]:
+        own = [child.log_path for child in self.children]
+        return own if self.broker is None else [*own, self.broker.log_path]
 
     async def _start_broker(self) -> str:
         if self._settings.broker is not None:
@@ -140,7 +158,7 @@ class Supervisor:
         )
         self.broker = keeper
         await keeper.start()
-        self._kept.append(asyncio.create_task(keeper.keep_running(), name="broker"))
+        self._kept.append(asyncio.create_task(keeper.keep_running(), name=BROKER))
         self._desk.say(f"Embedded broker at {keeper.address}")
         return keeper.address
 
@@ -184,8 +202,8 @@ class Supervisor:
         self._desk.on_ready(self._settings.base_url)
 
     async def _stop_everything(self, stop: StopSignals) -> None:
-        keeping_broker = [task for task in self._kept if task.get_name() == "broker"]
-        running = {task for task in self._kept if task.get_name() != "broker" and not task.done()}
+        keeping_broker = [task for task in self._kept if task.get_name() == BROKER]
+        running = {task for task in self._kept if task.get_name() != BROKER and not task.done()}
         for child in self.children:
             child.stop()
         if running:
@@ -198,10 +216,12 @@ class Supervisor:
         for task in keeping_broker:
             task.cancel()
         await asyncio.gather(*self._kept, return_exceptions=True)
-        if self.broker is not None:
-            await self.broker.stop()
-        for end in (self._parent_pipe, self._pipe_end):
-            os.close(end)
+        try:
+            if self.broker is not None:
+                await self.broker.stop()
+        finally:
+            for end in (self._parent_pipe, self._pipe_end):
+                os.close(end)
 
 
 def plan_children(

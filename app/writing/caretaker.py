@@ -13,6 +13,7 @@ import structlog
 from app.domain.decision import Send
 from app.domain.errors import StorageFull, StorageUnavailable
 from app.domain.records import AdoptShards, FilesRemoved, RangeSpan, RemoveAttempt, ShardsAdopted
+from app.domain.tile_tables import TileTables
 from app.domain.topic_names import EXPORT_PLANS
 from app.package.taking import adopt_shards
 from app.writing.open_shards import OpenShards
@@ -63,7 +64,7 @@ class Caretaker:
                 self.store.attempt_folder(order.export_id, order.continues),
                 self.store.attempt_folder(order.export_id, order.attempt),
                 owner=self.owner,
-                table=order.table,
+                tables=TileTables.ordered(order.table, order.tables),
                 beat=lambda: None,
             )
             taken = await loop.run_in_executor(self.executor, work)

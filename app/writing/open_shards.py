@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from app.domain.tile_tables import TileTables
 from app.package.shard import Shard
 
 IDLE_SHARDS = 16
@@ -42,7 +43,9 @@ class OpenShards:
     _looked_at_s: float = 0.0
 
     @asynccontextmanager
-    async def borrow(self, export_id: str, attempt: str, table: str) -> AsyncIterator[Shard]:
+    async def borrow(
+        self, export_id: str, attempt: str, tables: TileTables
+    ) -> AsyncIterator[Shard]:
         """Give the attempt's shard to one caller at a time; it is made when there is none.
 
         Whoever finds that the shard is lost calls `forget` and borrows again.
@@ -56,7 +59,7 @@ class OpenShards:
                         Shard.create,
                         self.folder_of(export_id, attempt),
                         owner=self.owner,
-                        table=table,
+                        tables=tables,
                     )
                 yield seat.shard
         finally:
@@ -86,7 +89,7 @@ class OpenShards:
     async def _close_idle(self) -> None:
         idle = [key for key, seat in self._seats.items() if not seat.users]
         for key in idle[: max(0, len(self._seats) - IDLE_SHARDS)]:
-            await self.forget(*key)
+            await self._forget_idle(key)
 
     async def _close_gone(self) -> None:
         """Let go of shards whose file was published, removed or moved: we alone keep its space."""
@@ -96,6 +99,12 @@ class OpenShards:
         self._looked_at_s = now_s
         idle = {key: seat.shard for key, seat in self._seats.items() if not seat.users}
         for key in await asyncio.to_thread(_gone, idle):
+            await self._forget_idle(key)
+
+    async def _forget_idle(self, key: AttemptKey) -> None:
+        """Forget a shard, unless somebody has taken it meanwhile: nobody waits for their range."""
+        seat = self._seats.get(key)
+        if seat is not None and not seat.users:
             await self.forget(*key)
 
 

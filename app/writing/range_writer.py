@@ -1,7 +1,7 @@
 """Carry out one WriteRange: the tiles into a shard, or the reason why not."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -22,15 +22,29 @@ from app.domain.errors import (
 from app.domain.package_facts import ZoomCounts
 from app.domain.records import RangeUnreadable, RangeWritten, WriteRange
 from app.domain.tile_range import TileRange, TileRun
+from app.domain.tile_tables import TileTables
 from app.domain.topic_names import EXPORT_PLANS
-from app.sources.tile_source import TileSource
+from app.sources.tile_source import Tile, TileSource
+from app.writing.hanging_sources import HangingSources
 from app.writing.open_shards import OpenShards
+from app.writing.reading_thread import SourceHangs
 from app.writing.write_range import write_range
 
 log = structlog.get_logger(__name__)
 
 NEW_SHARDS = 2
 """A lost shard is replaced so often before the range is reported as unreadable."""
+
+
+@dataclass(frozen=True, slots=True)
+class _OpenedByItsReader:
+    """A source that is opened by the thread that reads it: its folder may hang as its tiles do."""
+
+    open: Callable[[], TileSource]
+
+    def read_many(self, tiles: Sequence[Tile]) -> list[bytes | None]:
+        """Read some tiles; see TileSource.read_many. Raises InvalidRequest, too."""
+        return self.open().read_many(tiles)
 
 
 @dataclass(slots=True)
@@ -49,6 +63,7 @@ class RangeWriter:
     executor: Executor
     now_ms: Callable[[], int]
     _source: Callable[[str], TileSource] = field(init=False)
+    _hanging: HangingSources = field(default_factory=HangingSources)
 
     def __post_init__(self) -> None:
         """Keep sources open between ranges: a folder source remembers what it resolved."""
@@ -59,10 +74,15 @@ class RangeWriter:
 
         Running twice is harmless: a range in this process's ledger is answered without
         reading, another process writes it into its own shard and the assembler counts it once.
+        A source that hangs is given up after a while, and refused until it answers.
         """
         started_ms = self.now_ms()
         try:
+            self._hanging.check(order.source_json)
             zooms = await self._written(order)
+        except SourceHangs as error:
+            self._hanging.add(order.source_json, error)
+            return self._unreadable(order, error, fatal=False)
         except (ShardLost, SourceUnavailable, StorageUnavailable) as error:
             return self._unreadable(order, error, fatal=False)
         except (StorageFull, InvalidRequest) as error:
@@ -81,7 +101,8 @@ class RangeWriter:
         return Send(EXPORT_PLANS, order.export_id, record)
 
     async def _written(self, order: WriteRange) -> tuple[ZoomCounts, ...]:
-        source = self._source(order.source_json)
+        source = _OpenedByItsReader(partial(self._source, order.source_json))
+        tables = TileTables.ordered(order.table, order.tables)
         tile_range = TileRange(
             order.range_number,
             tuple(
@@ -92,7 +113,7 @@ class RangeWriter:
         loop = asyncio.get_running_loop()
         for _ in range(NEW_SHARDS):
             try:
-                async with self.shards.borrow(order.export_id, order.attempt, order.table) as shard:
+                async with self.shards.borrow(order.export_id, order.attempt, tables) as shard:
                     work = partial(write_range, shard, tile_range, source, on_error=order.on_error)
                     return await loop.run_in_executor(self.executor, work)
             except ShardLost as error:

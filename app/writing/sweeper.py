@@ -58,6 +58,9 @@ class Sweeper:
                 await asyncio.to_thread(self.sweep)
             except StorageUnavailable as error:
                 log.warning("sweep_put_off", error=str(error))
+            except Exception:
+                # A folder that cannot be understood must not cost a worker that writes exports.
+                log.exception("sweep_failed")
 
     def sweep(self) -> None:
         """Look once; blocks.

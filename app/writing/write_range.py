@@ -1,7 +1,7 @@
 """Copying one range of tiles from a source into a shard; runs in a worker thread, I/O and all."""
 
+import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Final
 
@@ -13,6 +13,7 @@ from app.package.checksum import RangeChecksum
 from app.package.ledger import column_runs
 from app.package.shard import Shard, TileRow
 from app.sources.tile_source import Tile, TileSource
+from app.writing.reading_thread import Batch, ReadingThread
 
 BATCH_TILES: Final = 128
 BATCH_BYTES: Final = 4 << 20
@@ -39,6 +40,7 @@ def write_range(
         What became of the tiles, by ascending zoom.
 
     Raises:
+        SourceHangs: The source does not answer; nothing is stored, now or when it answers.
         SourceUnavailable: A tile is unreadable and on_error is `fail`; nothing is stored.
         ShardLost: The shard is no longer ours, or no longer whole.
         StorageFull: The disk is full; nothing is stored.
@@ -48,11 +50,13 @@ def write_range(
     if recorded is not None:
         return recorded
     reading = _Reading(tile_range, source, skips=on_error == "skip")
-    # The reader's thread ends with the block, whatever fails, before the transaction rolls back.
-    with shard.writing(tile_range.number) as rows, ThreadPoolExecutor(1) as reader:
-        ahead = reader.submit(reading.next_batch)
-        while (batch := ahead.result()) is not None:
-            ahead = reader.submit(reading.next_batch)
+    reader = ReadingThread(reading.next_batch, lambda: reading.asked_at_s)
+    # The thread ends with the block, whatever fails, before the transaction rolls back; one that
+    # hangs knows nothing of the shard.
+    with shard.writing(tile_range.number) as rows, reader:
+        ahead = reader.ahead()
+        while (batch := reader.batch(ahead)) is not None:
+            ahead = reader.ahead()
             rows.insert(batch)
         return rows.record(
             reading.counts(),
@@ -70,6 +74,7 @@ class _Reading:
         self.missing: list[Tile] = []
         self.skipped: list[Tile] = []
         self.has_webp = False
+        self.asked_at_s = 0.0
         self.checksum = RangeChecksum()
         self._tiles: Iterator[Tile] = tile_range.tiles()
         self._source = source
@@ -80,7 +85,7 @@ class _Reading:
             self._expected[run.zoom] = self._expected.get(run.zoom, 0) + run.tile_count
         self._stored_bytes = dict.fromkeys(self._expected, 0)
 
-    def next_batch(self) -> list[TileRow] | None:
+    def next_batch(self) -> Batch:
         """Read some more tiles; empty when all of them are missing, None at the end."""
         tiles = list(islice(self._tiles, self._batch_tiles))
         if not tiles:
@@ -118,7 +123,7 @@ class _Reading:
 
     def _read(self, tiles: list[Tile]) -> list[bytes | None]:
         try:
-            return self._source.read_many(tiles)
+            return self._ask(tiles)
         except SourceUnavailable:
             if not self._skips:
                 raise
@@ -127,12 +132,16 @@ class _Reading:
         readable: list[Tile] = []
         for tile in tiles:
             try:
-                images += self._source.read_many([tile])
+                images += self._ask([tile])
                 readable.append(tile)
             except SourceUnavailable:
                 self.skipped.append(tile)
         tiles[:] = readable
         return images
+
+    def _ask(self, tiles: list[Tile]) -> list[bytes | None]:
+        self.asked_at_s = time.monotonic()
+        return self._source.read_many(tiles)
 
     def _accepts(self, tile: Tile, image: bytes) -> bool:
         if is_webp(image):

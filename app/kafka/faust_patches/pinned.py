@@ -23,6 +23,9 @@ DIGESTS = {
     "aiokafka.consumer.fetcher:Fetcher.fetched_records": (
         "be4348896b9b66afe048de954e2be91c546f4e96c94cb120d5764ec77ce8f19e"
     ),
+    "aiokafka.consumer.group_coordinator:CoordinatorGroupRebalance.perform_group_join": (
+        "ff2c2109b2e9868dc23f43643160ea3d87c40093adc03e5e8c9a45c81844ea75"
+    ),
     "aiokafka.consumer.group_coordinator:GroupCoordinator._coordination_routine": (
         "75273e127d4a4f5d0d59d76874ad83444defda57a365a89986e91841f39ad22e"
     ),

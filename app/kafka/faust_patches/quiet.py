@@ -1,12 +1,13 @@
 """Settings that Faust hard-codes, and debug records that nobody reads."""
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import aiokafka
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Producer
 
-from app.kafka import group_errors, group_fence
+from app.kafka import group_errors, group_fence, join_turns
 from app.kafka.faust_patches.pinned import original
 
 _create_worker_consumer = original(
@@ -42,6 +43,9 @@ def create_worker_consumer(self: Any, transport: Any) -> Any:
     consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS  # noqa: SLF001 - read when it starts
     if hasattr(self.app, "give_up_group"):
         group_errors.guard_coordination(consumer, self.app.give_up_group)
+    join_lock: Path | None = getattr(self.app, "join_lock", None)
+    if join_lock is not None:
+        join_turns.take_turns(consumer, join_lock)
     if getattr(self.app, "shares_its_broker", False):
         group_fence.guard_name(consumer, self.app.group_fence, self.app.give_name_up)
     assignor = getattr(self.app, "task_assignor", None)
