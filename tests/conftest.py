@@ -6,8 +6,11 @@ import itertools
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import settings
 
@@ -23,7 +26,43 @@ settings.load_profile("without deadline")
 _POLL_S = 0.02
 _TEST_NUMBERS = itertools.count(1)
 
+
+@dataclass(frozen=True)
+class BadBody:
+    """One row of bad_bodies.json: a body that `POST /create` refuses, and its exact answer.
+
+    It is meant for the layer and the limits that the ingress's tests have. Rows about HTTP alone
+    are refused before or beside the judgement that Kafka producers get, too.
+    """
+
+    about: str
+    body: bytes
+    status: int
+    message: str
+
+    @classmethod
+    def of(cls, row: dict[str, Any]) -> "BadBody":
+        told = bytes.fromhex(row["hex"]) if "hex" in row else row["body"].encode()
+        return cls(row["about"], told * row.get("times", 1), row["status"], row["message"])
+
+
+_TABLE = orjson.loads((Path(__file__).parent / "bad_bodies.json").read_bytes())
+BAD_BODIES = tuple(map(BadBody.of, _TABLE))
+
 type_of_eventually = Callable[..., Awaitable[Any]]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that asks for `bad_body` with each row of the table."""
+    if "bad_body" in metafunc.fixturenames:
+        ids = [f"{row.about}: {row.body[:60]!r}" for row in BAD_BODIES]
+        metafunc.parametrize("bad_body", BAD_BODIES, ids=ids)
+
+
+@pytest.fixture(scope="session")
+def bad_bodies() -> tuple[BadBody, ...]:
+    """All rows of the table."""
+    return BAD_BODIES
 
 
 @pytest.fixture(scope="session")
@@ -62,7 +101,7 @@ def eventually() -> type_of_eventually:
     return wait_until
 
 
-async def wait_until(condition: Callable[[], Any], deadline_s: float = 10.0) -> Any:
+async def wait_until(condition: Callable[[], Any], deadline_s: float = 30.0) -> Any:
     """Call a condition, plain or async, until it holds; return what it returned.
 
     An AssertionError in it counts as not yet, and is what a late test fails with.

@@ -88,6 +88,12 @@ def membership(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     return str(request.param)
 
 
+@pytest.fixture
+def static_membership(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `membership`, static alone."""
+    monkeypatch.setenv("EXPORT_TEST_MEMBERSHIP", "static")
+
+
 @pytest.fixture(scope="session")
 def service(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """The whole service by `export-service up --broker`, which the tests of the session share.

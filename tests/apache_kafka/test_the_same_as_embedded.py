@@ -1,7 +1,8 @@
 """The tests of the Kafka layer and of whole exports once more, on Apache Kafka.
 
-Those of the agent loops run twice: with static and with dynamic membership. Those that start or
-kill the embedded broker, or start the service themselves, stay where they are.
+Those of the agent loops run twice: with static and with dynamic membership, unless nobody leaves
+the group in them or its session's end is all that would be waited for. Those that start or kill
+the embedded broker, or start the service themselves, stay where they are.
 """
 
 import importlib.util
@@ -26,6 +27,14 @@ WITHOUT_GROUPS = [
     TESTS / "end_to_end" / "test_exports.py",
     TESTS / "end_to_end" / "test_kills.py",
 ]
+ONCE = {
+    "test_a_record_at_which_the_process_died_three_times_is_given_up",
+    "test_a_second_sigterm_ends_at_once_and_the_record_is_handled_again",
+    "test_a_tick_comes_only_when_a_row_is_due_and_only_to_its_partition",
+    "test_rows_survive_a_restart_and_a_deleted_row_stays_deleted",
+    "test_sigterm_leaves_what_waits_to_the_next_start",
+    "test_tables_of_one_partition_stand_beside_tables_of_six",
+}
 NEED_A_BROKER = {"broker", "topics", "bench", "workers", "service"}
 
 
@@ -45,6 +54,7 @@ def same_as_in(file: Path) -> dict[str, Any]:
 
 for same_file in WITH_GROUPS:
     for same_name, same in same_as_in(same_file).items():
-        globals()[same_name] = pytest.mark.usefixtures("membership")(same)
+        how = "static_membership" if same_name in ONCE else "membership"
+        globals()[same_name] = pytest.mark.usefixtures(how)(same)
 for same_file in WITHOUT_GROUPS:
     globals().update(same_as_in(same_file))

@@ -9,8 +9,16 @@ import pytest
 from app.domain.judgement import RequestLimits, check_plain_fields, judge
 from app.domain.records import ExportFinished, TilesTold
 from app.domain.result import result_body
-from app.ingress import answers, export_answers
+from app.ingress import (
+    answers,
+    auth_endpoints,
+    delivery_answers,
+    export_answers,
+    export_endpoints,
+    space_endpoints,
+)
 from app.ingress.commands import ExportPatch
+from app.ingress.event_id import EventId
 from app.ingress.openapi import ENDPOINTS, openapi_document
 from app.ingress.request_body import EXAMPLE, CreateRequest, known_fields, parse_create_request
 
@@ -31,6 +39,17 @@ MODELS = {
     "TaskStatusAnswer": answers.TaskStatusAnswer,
     "TileCounts": export_answers.TileCounts,
     "Tiles": answers.Tiles,
+    "Call": delivery_answers.Call,
+    "Delivery": delivery_answers.Delivery,
+    "DeliveryList": delivery_answers.DeliveryList,
+    "Estimate": space_endpoints.Estimate,
+    "Links": auth_endpoints.Links,
+    "Session": auth_endpoints.Session,
+    "SessionOpened": auth_endpoints.SessionOpened,
+    "SizeLimit": space_endpoints.SizeLimit,
+    "Storage": space_endpoints.Storage,
+    "ZoomSize": space_endpoints.ZoomSize,
+    "TokenToKeep": auth_endpoints.TokenToKeep,
     "Waiting": answers.Waiting,
 }
 WORLD = {
@@ -86,6 +105,17 @@ def test_a_failed_result_says_why_and_a_good_one_does_not():
     assert (body["success"], body["errorReason"], body["bbox"]) == (False, "disk full", None)
 
 
+def test_the_example_of_an_event_tells_an_export_and_its_id_can_be_resumed_from():
+    fields = dict(line.split(": ", 1) for line in export_endpoints.EVENT_EXAMPLE.splitlines()[:3])
+    assert fields["event"] == "export"
+    export_answers.ExportListed.model_validate_json(fields["data"])
+    assert str(EventId.parse(fields["id"])) == fields["id"]
+    for path in ("/exports/events", "/exports/{id}/events"):
+        content = DOCUMENT["paths"][path]["get"]["responses"]["200"]["content"]
+        (example,) = content["text/event-stream"]["examples"].values()
+        assert example["value"] == export_endpoints.EVENT_EXAMPLE
+
+
 def test_every_reference_leads_somewhere():
     names = re.findall(r'"#/components/schemas/(\w+)"', json.dumps(DOCUMENT))
     assert names
@@ -106,3 +136,13 @@ def test_the_document_names_each_operation_once():
     names = [endpoint.name for endpoint in ENDPOINTS]
     assert len(set(names)) == len(names)
     assert DOCUMENT["openapi"].startswith("3.1")
+
+
+def test_what_needs_a_token_says_so_and_what_its_absence_is_answered_with():
+    schemes = set(DOCUMENT["components"]["securitySchemes"])
+    for endpoint in ENDPOINTS:
+        operation = DOCUMENT["paths"][endpoint.path][endpoint.method]
+        assert bool(operation["security"]) != endpoint.is_open
+        if not endpoint.is_open:
+            assert {name for one in operation["security"] for name in one} == schemes
+            assert {"401", "403", "503"} <= set(operation["responses"])

@@ -94,7 +94,7 @@ def running_service(data_dir: Path, **environment: str) -> Iterator[Service]:
     finally:
         process.send_signal(signal.SIGTERM)
         try:
-            assert process.wait(60) == 0, "\n".join(service.lines)
+            assert process.wait(180) == 0, "\n".join(service.lines)
         finally:
             process.kill()
             reader.join()
@@ -224,7 +224,7 @@ def read_results():
     return results_in_kafka
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def start_service():
     """Start a service of one's own."""
     return running_service

@@ -7,6 +7,7 @@ import re
 import sys
 import uuid
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -94,6 +95,40 @@ async def test_the_script_of_the_manual_exports_through_the_running_service(serv
     assert result["success"]
     assert result["dbId"] == DEMO_LAYER_ID
     assert result["tiles"]["written"] == result["tiles"]["expected"] > 0
+
+
+async def test_what_kafka_asked_for_is_found_over_http_and_what_was_refused_is_not_asked_for_again(
+    service, results, http
+):
+    named = str(uuid.uuid4()).upper(), f"Küste 7/{uuid.uuid4()}"
+    sound = [request(request_id=name, client="a producer") for name in named]
+    refused = request(bbox_json="[1,2", priority=7, client="")
+    produce(service.broker, *((one.request_id, CODEC.encode(one)) for one in (*sound, refused)))
+    await results(*named, refused.request_id)
+
+    async def ask(method, path):
+        async with http.request(method, f"{service.url.rstrip('/')}{path}") as answer:
+            return answer.status, await answer.json()
+
+    async def is_there(path, client):
+        # The result stands in Kafka; the ingress reads it a moment later.
+        async with asyncio.timeout(10):
+            while True:
+                status, told = await ask("GET", path)
+                if status == 200 and told["status"] not in ("Pending", "In-Progress"):
+                    assert told["client"] == client
+                    return told
+                await asyncio.sleep(0.05)
+
+    for name in named:
+        told = await is_there(f"/exports/{quote(name, safe='')}", "a producer")
+        assert (told["requestId"], told["status"]) == (name, "Completed")
+        assert (await ask("GET", f"/taskStatus/{quote(name, safe='')}"))[1]["percentage"] == 100
+    path = f"/exports/{refused.request_id}"
+    told = await is_there(path, "anonymous")
+    assert (told["priority"], told["onError"], told["zoom"]) == (None, None, None)
+    status, told = await ask("POST", f"{path}/retry")
+    assert (status, "was refused: bbox is" in told["message"]) == (409, True)
 
 
 BAD_REQUESTS = {

@@ -6,16 +6,16 @@ Tests marked `long` run only when this folder, a file of it or a test is named
 
 import importlib.util
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+
+from tests.small_disk import Disk, mounted
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -131,55 +131,6 @@ def load_beside() -> Any:
 def loaded_service() -> ModuleType:
     """The client and the watch that scripts/bench/load.py uses."""
     return load(ROOT / "scripts" / "bench" / "loaded_service.py", "loaded_service")
-
-
-@dataclass(frozen=True)
-class Disk:
-    """A file system of its own.
-
-    Attributes:
-        path: Where it is mounted.
-    """
-
-    path: Path
-
-    def remount(self, option: str) -> None:
-        """Make it `ro` or `rw`, or give it another `size=`."""
-        subprocess.run(["mount", "-o", f"remount,{option}", str(self.path)], check=True)
-
-    @property
-    def free_bytes(self) -> int:
-        usage = os.statvfs(self.path)
-        return usage.f_bavail * usage.f_frsize
-
-    def fill(self, *, but: int = 0) -> Path:
-        """Fill it up but for some bytes; returns the file that does so."""
-        filler = self.path / "filler"
-        with filler.open("ab", buffering=0) as file:
-            # Others may write to the disk at the same time: on until it really is full.
-            while (missing := self.free_bytes - but) > 0:
-                with suppress(OSError):
-                    file.write(bytes(min(missing, 16 << 20)))
-        return filler
-
-
-@contextmanager
-def mounted(path: Path, size: str) -> Iterator[Disk]:
-    path.mkdir(parents=True, exist_ok=True)
-    command = ["mount", "-t", "tmpfs", "-o", f"size={size},mode=755", "none", str(path)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("there is no mount command: no small disk")
-    if done.returncode:
-        pytest.skip(f"no small disk, mounting is refused here: {done.stderr.strip()}")
-    try:
-        yield Disk(path)
-    finally:
-        # Lazily: a process that is ending may still look at it.
-        subprocess.run(["umount", "-l", str(path)], check=True)
-        with suppress(OSError):
-            path.rmdir()
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import signal
 import sys
 from pathlib import Path
 
+from app.domain.tile_tables import TileTables
 from app.package.taking import adopt_shards
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "integration" / "package"))
@@ -19,7 +20,8 @@ from killed_assembly import die_at
 
 def main() -> None:
     export, copies = Path(sys.argv[1]), Path(sys.argv[5])
-    old, new, table = sys.argv[2:5]
+    old, new = sys.argv[2:4]
+    tables = TileTables.single(sys.argv[4])
     step = 0
     while True:
         step += 1
@@ -28,7 +30,13 @@ def main() -> None:
         child = os.fork()
         if child == 0:
             die_at(step)
-            adopt_shards(copy / old, copy / new, owner="killed", table=table, beat=lambda: None)
+            adopt_shards(
+                copy / old,
+                copy / new,
+                owner="killed",
+                tables=tables,
+                beat=lambda: None,
+            )
             os._exit(0)
         _, status = os.waitpid(child, 0)
         code = os.waitstatus_to_exitcode(status)

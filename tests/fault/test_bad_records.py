@@ -4,12 +4,15 @@ Promise: each goes where it belongs (a dead letter, or nowhere), and the next on
 """
 
 import asyncio
+import io
+import json
 import time
 import uuid
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import fastavro
 import pytest
 
 from app.demo import DEMO_LAYER_ID
@@ -22,6 +25,7 @@ from app.domain.records import (
     TilesTold,
     WriteRange,
 )
+from app.kafka.codec import HEADER, read_schema_ids, schemas_folder
 from app.kafka.topics import DAY_MS, MAX_MESSAGE_BYTES, topic_spec
 
 INBOXES = (
@@ -62,6 +66,19 @@ def own_record(inbox: str) -> Any:
         "tile-range-work": WriteRange(*NOWHERE, at_ms, 0, 0, (), "t", "{}", "fail", at_ms - 1, 0),
         "export-settlements": DeliveryTried("ghost", at_ms, "ghost/1", 1, 200, None),
     }[inbox]
+
+
+def in_schema_of_an_older_release(record: str, fields: dict[str, Any]) -> bytes:
+    """Write a record as the first release did that had it."""
+    oldest = min(
+        (one for one in read_schema_ids(schemas_folder()) if one.record == record),
+        key=lambda one: one.id,
+    )
+    assert oldest.file.startswith("history/")
+    body = io.BytesIO()
+    schema = json.loads((schemas_folder() / oldest.file).read_bytes())
+    fastavro.schemaless_writer(body, fastavro.parse_schema(schema), fields)
+    return HEADER.pack(0, oldest.id) + body.getvalue()
 
 
 async def good_export(bench: Any) -> None:
@@ -245,6 +262,24 @@ async def test_a_request_of_nonsense_is_refused_and_its_webhook_told(
     told = await hooks.result(wanted.request_id)
     assert not told["success"]
     assert told["errorReason"]
+
+
+async def test_an_order_in_the_schema_of_an_older_release_is_carried_out(bench: Any) -> None:
+    known = await bench.letter_count()
+    wanted = request()
+    order = {
+        "request_id": wanted.request_id,
+        "at_ms": now_ms(),
+        "client": wanted.client,
+        "command": "cancel",
+        "argument": None,
+    }
+    # It comes before its request, so that there is no export that could be faster.
+    older = in_schema_of_an_older_release("ExportCommanded", order)
+    await asyncio.to_thread(bench.put, "export-requests", older, key=wanted.request_id)
+    await asyncio.to_thread(bench.ask, wanted)
+    assert (await bench.result_of(wanted.request_id)).status == "Aborted"
+    assert await bench.letter_count() == known
 
 
 async def test_a_person_lists_shows_and_replays_what_a_newer_release_had_written(

@@ -16,6 +16,7 @@ import pytest
 
 from app.domain.errors import ShardLost, StorageUnavailable
 from app.domain.package_facts import PackageFacts
+from app.domain.tile_tables import TileTables
 from app.package import connection as connection_module
 from app.package.assemble import MissingRanges
 from app.package.failures import NotOwner
@@ -34,7 +35,11 @@ def new_folder(export):
 
 def adopt(export, new_folder, owner="adopter"):
     return adopt_shards(
-        export.folder, new_folder, owner=owner, table="BlueMarble", beat=lambda: None
+        export.folder,
+        new_folder,
+        owner=owner,
+        tables=TileTables.single("BlueMarble"),
+        beat=lambda: None,
     )
 
 
@@ -90,6 +95,7 @@ KILLED_IN_A_RANGE = """
 import os, signal, sys
 from pathlib import Path
 from app.domain.tile_range import TileRange, TileRun
+from app.domain.tile_tables import TileTables
 from app.package.shard import Shard
 from app.writing.write_range import write_range
 
@@ -101,7 +107,7 @@ class Source:
             os.kill(os.getpid(), signal.SIGKILL)
         return [b"\\xff\\xd8\\xff" + bytes(9000) + b"\\xff\\xd9" for _ in tiles]
 
-shard = Shard.create(Path(sys.argv[1]), owner="killed", table="layer")
+shard = Shard.create(Path(sys.argv[1]), owner="killed", tables=TileTables.single("layer"))
 for number in range(2):
     runs = (TileRun(9, number * 10, number * 10 + 4, 0, 199),)
     write_range(shard, TileRange(number, runs), Source(), on_error="fail")
@@ -115,7 +121,9 @@ def test_a_killed_transaction_is_undone_before_its_shard_is_moved(tmp_path):
     killed = subprocess.run([sys.executable, "-c", KILLED_IN_A_RANGE, str(old)], check=False)
     assert killed.returncode == -signal.SIGKILL
     assert [path.name for path in old.glob("*-journal")], "the test needs a hot journal"
-    (taken,) = adopt_shards(old, new, owner="adopter", table="layer", beat=lambda: None)
+    (taken,) = adopt_shards(
+        old, new, owner="adopter", tables=TileTables.single("layer"), beat=lambda: None
+    )
     assert taken.ranges == {0}
     connection = sqlite3.connect(taken.path)
     assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
@@ -211,3 +219,13 @@ def test_a_disk_that_answers_with_an_error_is_told_as_such(export, new_folder, s
 def test_an_attempt_without_a_folder_has_nothing_to_adopt(export, new_folder):
     shutil.rmtree(export.folder, ignore_errors=True)
     assert adopt(export, new_folder) == []
+
+
+def test_a_disk_that_is_not_mounted_is_told_as_such_and_no_other_is_filled(tmp_path):
+    data = tmp_path / "not-mounted"
+    old, new = (data / "exports" / "ab" / name for name in ("1-0", "2-0"))
+    with pytest.raises(StorageUnavailable, match="not-mounted is not there"):
+        adopt_shards(
+            old, new, owner="adopter", tables=TileTables.single("layer"), beat=lambda: None
+        )
+    assert not data.exists()

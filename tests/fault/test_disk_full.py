@@ -16,6 +16,7 @@ import pytest
 
 from app.domain.errors import ShardLost, StorageFull, StorageUnavailable
 from app.domain.package_facts import PackageFacts
+from app.domain.tile_tables import TileTables
 from app.package import publishing, totals
 from app.package.assemble import MissingRanges
 from app.package.durable_file import write_durably
@@ -182,7 +183,7 @@ def test_a_read_only_disk_is_unavailable_and_not_a_lost_shard(export, disk):
 def test_a_data_folder_that_is_not_there_is_not_made_anew(tmp_path):
     folder = tmp_path / "not-mounted" / "exports" / "0123456789ab" / "1-0"
     with pytest.raises(StorageUnavailable, match="not-mounted is not there"):
-        Shard.create(folder, owner="w", table="t")
+        Shard.create(folder, owner="w", tables=TileTables.single("t"))
     assert not (tmp_path / "not-mounted").exists()
 
 
@@ -199,10 +200,11 @@ REFUSED = """
 import os, sys
 from pathlib import Path
 from app.domain.errors import StorageUnavailable
+from app.domain.tile_tables import TileTables
 from app.package.shard import Shard
 os.setgid(65534); os.setuid(65534)
 try:
-    Shard.create(Path(sys.argv[1]), owner="w", table="t")
+    Shard.create(Path(sys.argv[1]), owner="w", tables=TileTables.single("t"))
 except StorageUnavailable as error:
     print(error)
 """

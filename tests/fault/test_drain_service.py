@@ -1,7 +1,7 @@
 """Fault: SIGTERM to each process of the service in the middle of an export.
 
-Promise: the range in hand is ended and committed, the process leaves with 0 in its grace, and no
-range is done twice; a second SIGTERM ends it at once, and nothing is lost.
+Promise: the range in hand is ended and committed, the process leaves with 0 in its grace, also in a
+long assembly, and no range is done twice; a second SIGTERM ends it at once, and nothing is lost.
 """
 
 import asyncio
@@ -9,13 +9,16 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from app.assembly.assembler import STOP_S
 from app.bootstrap.process import STOP_GRACE_S
+from app.bootstrap.worker import DRAIN_S
 from app.demo import DEMO_LAYER_ID
 from app.supervisor.supervise import GRACE_S
 
@@ -40,12 +43,35 @@ def read_slowly(self, tiles):
 FolderTileSource.read_many = read_slowly
 """
 
+# `hashing` holds the seconds that a page of a package takes to be hashed.
+SLOW_HASHING = """
+import hashlib
+import types
+from app.package import publishing
+
+HASHING = Path(__file__).with_name("hashing")
+
+class SlowHash:
+    def __init__(self):
+        self.digest = hashlib.sha256()
+
+    def update(self, page):
+        time.sleep(float(HASHING.read_text()))
+        self.digest.update(page)
+
+    def hexdigest(self):
+        return self.digest.hexdigest()
+
+publishing.HASH_STEP_BYTES, publishing.BEAT_STEPS = 4096, 1
+publishing.hashlib = types.SimpleNamespace(sha256=SlowHash)
+"""
+
 
 class SlowService:
     """The service, whose tiles come as slowly as `pace` says."""
 
-    def __init__(self, service: Any, pace: Path) -> None:
-        self.service, self.pace = service, pace
+    def __init__(self, service: Any, pace: Path, hashing: Path) -> None:
+        self.service, self.pace, self.hashing = service, pace, hashing
 
     def events(self, name: str, event: str) -> list[dict[str, Any]]:
         """What a process has logged, over all its lives."""
@@ -64,15 +90,16 @@ class SlowService:
 
 @pytest.fixture
 def slow(tmp_path: Path, start_service: Any) -> Iterator[SlowService]:
-    (tmp_path / "sitecustomize.py").write_text(SLOW_TILES)
-    pace = tmp_path / "pace"
+    (tmp_path / "sitecustomize.py").write_text(SLOW_TILES + SLOW_HASHING)
+    pace, hashing = tmp_path / "pace", tmp_path / "hashing"
     pace.write_text("0.1")
+    hashing.write_text("0")
     with start_service(
         tmp_path / "data",
         EXPORT_RANGE_BYTES="200000",
         PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]),
     ) as service:
-        yield SlowService(service, pace)
+        yield SlowService(service, pace, hashing)
         pace.write_text("0")
 
 
@@ -162,6 +189,42 @@ async def test_a_range_longer_than_the_grace_is_not_lost_and_the_worker_ends_wit
     assert await gone(worker, GRACE_S) < STOP_GRACE_S + 5
     await eventually(lambda: slow.has_said("worker-1 ended with status 75"), deadline_s=10)
     await ended_whole(slow, http, hooks, read_package, request_id, tmp_path)
+
+
+@pytest.mark.parametrize(("page_s", "stopped"), [("0.2", 1), ("100", 0)])
+async def test_a_worker_told_to_stop_in_a_long_assembly_leaves_with_0_and_the_next_ends_it(
+    slow: SlowService,
+    http: Any,
+    hooks: Any,
+    eventually: Callable[..., Any],
+    read_package: Any,
+    tmp_path: Path,
+    page_s: str,
+    stopped: int,
+) -> None:
+    """The assembly stops between two pages; one that hangs at a page goes with the process."""
+    slow.pace.write_text("0")
+    slow.hashing.write_text(page_s)
+    request_id = await begin(slow, http, hooks)
+    exports = slow.service.data_dir / "exports"
+    await eventually(lambda: list(exports.rglob("*.facts")), deadline_s=60)
+    worker = slow.service.child("worker")
+    worker.terminate()
+    await eventually(lambda: slow.events("worker-1", "stopping"), deadline_s=10)
+    await gone(worker, GRACE_S)
+    assert not list(exports.rglob("*.gpkg"))
+    slow.hashing.write_text("0")
+    await eventually(lambda: slow.has_said("worker-1 ended with status 0"), deadline_s=10)
+    stopping, ended = slow.events("worker-1", "stopping")[0], slow.events("worker-1", "stopped")[0]
+    assert seconds_between(stopping, ended) < DRAIN_S + STOP_S + 5
+    assert len(slow.events("worker-1", "assembly_stopped")) == stopped
+    await ended_whole(slow, http, hooks, read_package, request_id, tmp_path)
+
+
+def seconds_between(earlier: dict[str, Any], later: dict[str, Any]) -> float:
+    """How long after one event another was logged."""
+    began, ended = (datetime.fromisoformat(event["timestamp"]) for event in (earlier, later))
+    return (ended - began).total_seconds()
 
 
 @pytest.mark.parametrize("role", ["coordinator", "ingress"])

@@ -1,7 +1,8 @@
 """Kills at random moments, on each broker and membership: nothing is lost, doubled or wrong.
 
-They run only when this file is named, or with EXPORT_STORM=1: each takes two minutes. Where Java or
-Maven is missing, those on Apache Kafka are skipped; EXPORT_KAFKA_REQUIRED=1 makes that an error.
+They run only when this file is named, or with EXPORT_STORM=1: each takes a minute or two. Where
+Java or Maven is missing, those on Apache Kafka are skipped; EXPORT_KAFKA_REQUIRED=1 makes that an
+error.
 """
 
 import os
@@ -50,11 +51,11 @@ def storm(folder: Path, *words: str) -> str:
 @pytest.mark.parametrize(
     "words",
     [
-        pytest.param("--minutes 1.7 --kills 9 --seed 1", id="embedded"),
-        pytest.param("--minutes 1.7 --kills 9 --seed 2 --broker kafka", id="kafka, static"),
+        pytest.param("--minutes 1.2 --kills 6 --seed 1", id="embedded"),
+        pytest.param("--minutes 1.2 --kills 6 --seed 2 --broker kafka", id="kafka, static"),
         # Kills of a coordinator, of the ingress and in an assembly, and a frozen worker.
         pytest.param(
-            "--minutes 2 --kills 3 --seed 6 --broker kafka --membership dynamic",
+            "--minutes 1.5 --kills 2 --seed 6 --broker kafka --membership dynamic",
             id="kafka, dynamic",
         ),
     ],

@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,9 +16,11 @@ import psutil
 import pytest
 
 from app.settings import Settings
-from app.supervisor.broker_keeper import BrokerKeeper
-from app.supervisor.child import Backoff, Child, ChildPlan, Ties, rotate_log
+from app.supervisor import log_files
+from app.supervisor.broker_keeper import BrokerKeeper, StateNotSaved
+from app.supervisor.child import Backoff, Child, ChildPlan, Ties
 from app.supervisor.data_folder_lock import AlreadyRunning, hold_data_folder
+from app.supervisor.log_files import keep_logs_short, rotate_log, shorten_log
 from app.supervisor.stop_signals import StopSignals
 from app.supervisor.supervise import Desk, PortTaken, Supervisor, choose_port, plan_children
 
@@ -136,6 +140,19 @@ async def test_a_killed_broker_comes_back_on_the_same_port(tmp_path, stand_in, e
         assert running.person.saw("broker was ended by SIGKILL")
 
 
+async def test_a_stop_that_cannot_save_says_so_and_since_when(tmp_path, stand_in, eventually):
+    data_dir = tmp_path / "data"
+    running = supervised(data_dir, stand_in, eventually)
+    started = await running.__aenter__()
+    await eventually((data_dir / "broker" / "kafka.json").exists)
+    # As on a full disk: what it writes cannot take the place of what was.
+    (data_dir / "broker" / "kafka.tmp").mkdir()
+    await eventually(lambda: started.person.saw("could not save its last state"))
+    with pytest.raises(StateNotSaved, match=r"could not be saved .*: what .* since 20\d\d-"):
+        await running.__aexit__(None, None, None)
+    assert len(list(data_dir.glob("*.stopped"))) == 4
+
+
 async def test_a_second_signal_kills_what_does_not_stop(tmp_path, stand_in, eventually):
     async with supervised(tmp_path / "data", stand_in, eventually) as running:
         (running.data_dir / "hang").touch()
@@ -162,6 +179,7 @@ import asyncio, sys
 from pathlib import Path
 from app.settings import Settings
 from app.supervisor.data_folder_lock import hold_data_folder
+from app.supervisor.log_files import keep_logs_short, rotate_log, shorten_log
 from app.supervisor.stop_signals import StopSignals
 from app.supervisor.supervise import Desk, Supervisor, choose_port
 
@@ -271,24 +289,127 @@ def unused_tcp_port_socket():
         yield listening
 
 
-async def test_a_process_that_never_lives_long_is_started_with_growing_pauses(tmp_path, eventually):
+@dataclass
+class Kept:
+    """One process that is kept running."""
+
+    child: Child
+    said: list[str]
+
+
+@asynccontextmanager
+async def kept(run_dir: Path, script: str) -> AsyncIterator[Kept]:
     said: list[str] = []
     ties = Ties(
-        run_dir=tmp_path,
+        run_dir=run_dir,
         parent_pipe=os.open(os.devnull, os.O_RDONLY),
         kept_open=(),
         say=said.append,
         backoff=Backoff(first_s=0.01, last_s=0.04, healthy_s=10),
     )
-    child = Child(ChildPlan("broken", (sys.executable, "-c", "raise SystemExit(3)"), {}), ties)
+    child = Child(ChildPlan("some", (sys.executable, "-c", script), {}), ties)
     keeping = asyncio.create_task(child.keep_running())
-    await eventually(lambda: len(said) >= 4)
-    child.stop()
-    await keeping
-    os.close(ties.parent_pipe)
-    assert "broken ended with status 3" in said[0]
-    pauses = [line.split("again in ")[1].split(" s ")[0] for line in said[:4]]
+    try:
+        yield Kept(child, said)
+    finally:
+        child.stop()
+        await keeping
+        os.close(ties.parent_pipe)
+
+
+async def test_a_process_that_never_lives_long_is_started_with_growing_pauses(tmp_path, eventually):
+    async with kept(tmp_path, "raise SystemExit(3)") as one:
+        await eventually(lambda: len(one.said) >= 4)
+    assert "some ended with status 3" in one.said[0]
+    pauses = [line.split("again in ")[1].split(" s ")[0] for line in one.said[:4]]
     assert pauses == ["0.01", "0.02", "0.04", "0.04"]
+
+
+LIVE = "import time; print('lives', flush=True); time.sleep(100)"
+
+
+async def test_a_process_that_cannot_be_started_is_tried_again(tmp_path, eventually, monkeypatch):
+    spawn, left = asyncio.create_subprocess_exec, [OSError(11, "no process left"), OSError(24, "x")]
+
+    async def spawn_or_fail(*command, **options):
+        if left:
+            raise left.pop(0)
+        return await spawn(*command, **options)
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", spawn_or_fail)
+    async with kept(tmp_path, LIVE) as one:
+        await eventually(lambda: one.child.process_id)
+    assert "some could not be started ([Errno 11] no process left)" in one.said[0]
+    assert len(one.said) == 2
+
+
+async def test_a_process_is_started_again_though_no_descriptor_is_left(tmp_path, eventually):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with kept(tmp_path, LIVE) as one:
+        await eventually(lambda: one.child.process_id)
+        first = one.child.process_id
+        # The lowest free number is beyond the limit: as if all were in use.
+        lowest_free = os.dup(0)
+        os.close(lowest_free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+        try:
+            os.kill(first, signal.SIGKILL)
+            await eventually(lambda: any("could not be started" in line for line in one.said))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        await eventually(lambda: one.child.process_id not in (None, first))
+    assert not any("runs without a log" in line for line in one.said)
+
+
+async def test_a_run_folder_that_is_gone_is_made_again(tmp_path, eventually):
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    async with kept(run_dir, LIVE) as one:
+        log = one.child.log_path
+        await eventually(lambda: log.exists() and "lives" in log.read_text())
+        shutil.rmtree(run_dir)
+        one.child.start_anew()
+        await eventually(lambda: log.exists() and "lives" in log.read_text())
+
+
+async def test_a_process_runs_without_a_log_where_none_can_be_written(tmp_path, eventually):
+    (tmp_path / "run").write_text("a file")
+    async with kept(tmp_path / "run", LIVE) as one:
+        await eventually(lambda: one.child.process_id)
+    assert "some runs without a log" in one.said[0]
+
+
+async def test_the_log_of_a_living_process_is_kept_short(tmp_path, eventually, monkeypatch):
+    monkeypatch.setattr(log_files, "LOOK_EVERY_S", 0.02)
+    shorten = shorten_log
+    monkeypatch.setattr(log_files, "shorten_log", lambda path: shorten(path, 10_000))
+    chatter = (
+        "import time\n"
+        "for n in range(10**9):\n"
+        "    print(f'line {n:08}', flush=True)\n"
+        "    time.sleep(0 if n % 100 else 0.01)"
+    )
+    async with kept(tmp_path, chatter) as one:
+        log = one.child.log_path
+        keeping = asyncio.create_task(keep_logs_short(lambda: [log, tmp_path / "none.log"]))
+        await eventually(log.with_name("some.log.5").exists)
+        keeping.cancel()
+    # Written to from its beginning again, without a hole.
+    assert log.read_bytes()[:1] != b"\0"
+    assert 5_000 < log.with_name("some.log.1").stat().st_size <= 10_000
+    assert not log.with_name("some.log.6").exists()
+
+
+def test_of_a_log_that_is_far_too_long_the_end_is_kept(tmp_path):
+    log = tmp_path / "worker-1.log"
+    log.write_bytes(b"begin" + bytes(3_000_000) + b"end")
+    shorten_log(log, 2_000_000)
+    aside = log.with_name("worker-1.log.1").read_bytes()
+    assert log.read_bytes() == b""
+    assert len(aside) == 2_000_000
+    assert aside.endswith(b"end")
+    shorten_log(log, 2_000_000)
+    assert not log.with_name("worker-1.log.2").exists()
 
 
 def test_logs_of_five_starts_are_kept(tmp_path):

@@ -1,5 +1,6 @@
 """What the callers of the simulation ask for: a few small exports, judged once by the real code."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -8,12 +9,13 @@ from typing import Any
 from app.admission.admit import _admitted
 from app.domain.area import area_from_wkb
 from app.domain.errors import InvalidRequest
+from app.domain.export_cover import ExportCover
 from app.domain.judgement import Judgement, RequestLimits, caller_digest, judge
 from app.domain.layer_record import LayerRecord
-from app.domain.package_facts import ZoomCounts
+from app.domain.package_facts import ZoomArea, ZoomCounts
 from app.domain.records import ExportRequested, ExportStarted, RequestAdmitted, TileRunOrdered
-from app.domain.tile_cover import TileCover
 from app.domain.tile_range import TileRange
+from app.domain.tile_tables import TileTables
 from app.planning.owner import Covers
 
 LAYER_ID = "11111111-1111-4111-8111-111111111111"
@@ -33,12 +35,30 @@ LAYER = LayerRecord(
 )
 
 ONE_RANGE, TWO_RANGES, SEVEN_RANGES, ALL_MISSING, REFUSED = range(5)
-"""Areas by name; the last is no area: its request is refused."""
+"""Areas by name; the third has two tile tables, the last is no area: its request is refused."""
+
+_RING = [[-60, -60], [-30, -60], [-30, -30], [-60, -30], [-60, -60]]
+_TWO_TABLES = json.dumps(
+    {
+        "type": "FeatureCollection",
+        "features": [
+            {
+                "type": "Feature",
+                "geometry": {"type": "Polygon", "coordinates": [_RING]},
+                "properties": {
+                    "maxResolutionDeg": 0.703125 / 2**finest,
+                    "minResolutionDeg": 0.703125 / 2**coarsest,
+                },
+            }
+            for coarsest, finest in ((0, 3), (4, 4))
+        ],
+    }
+)
 
 BOXES = (
     ("[1,1,2,2]", 3),
     ("[10,10,20,20]", 4),
-    ("[-60,-60,-30,-30]", 4),
+    (_TWO_TABLES, None),
     ("[100,40,101,41]", 3),
     ("[50,50,40,200]", 3),
 )
@@ -53,12 +73,14 @@ def requested(request_id: str, area: int, **changes: Any) -> ExportRequested:
     """A caller's request for one of the areas."""
     bbox_json, zoom = BOXES[area]
     record = ExportRequested(
-        request_id,
-        LAYER_ID,
-        bbox_json=bbox_json,
-        target_resolution_deg=0.703125 / 2**zoom,
+        request_id, LAYER_ID, bbox_json=bbox_json, target_resolution_deg=_deg(zoom)
     )
     return replace(record, **changes)
+
+
+def _deg(zoom: int | None) -> float | None:
+    """The resolution of a zoom; features say their own."""
+    return None if zoom is None else 0.703125 / 2**zoom
 
 
 def admitted(record: ExportRequested) -> RequestAdmitted:
@@ -89,7 +111,7 @@ def _judged(bbox_json: str | None, target_deg: float | None) -> Judgement:
 def refusal(area: int) -> InvalidRequest | None:
     """Why an area is refused; None: it is not."""
     try:
-        _judged(BOXES[area][0], 0.703125 / 2 ** BOXES[area][1])
+        _judged(BOXES[area][0], _deg(BOXES[area][1]))
     except InvalidRequest as error:
         return error
     return None
@@ -99,22 +121,26 @@ def refusal(area: int) -> InvalidRequest | None:
 class CutCover:
     """The tile cover of an export, its ranges computed once for all seeds."""
 
-    cover: TileCover
+    cover: ExportCover
     all_missing: bool
     cut: dict[tuple[int, int], TileRange] = field(default_factory=dict)
     ordered: dict[int, tuple[tuple[TileRunOrdered, ...], ...]] = field(default_factory=dict)
     counted: dict[tuple[TileRunOrdered, ...], tuple[ZoomCounts, ...]] = field(default_factory=dict)
 
     def range_count(self, tiles_per_range: int) -> int:
-        """As TileCover has it."""
+        """As ExportCover has it."""
         return self.cover.range_count(tiles_per_range)
 
     def range_at(self, number: int, tiles_per_range: int) -> TileRange:
-        """As TileCover has it."""
+        """As ExportCover has it."""
         found = self.cut.get((number, tiles_per_range))
         if found is None:
             found = self.cut[number, tiles_per_range] = self.cover.range_at(number, tiles_per_range)
         return found
+
+    def tile_tables(self, name: str, tiles_per_range: int) -> TileTables:
+        """As ExportCover has it."""
+        return self.cover.tile_tables(name, tiles_per_range)
 
     def runs(self, tiles_per_range: int) -> tuple[tuple[TileRunOrdered, ...], ...]:
         """The runs that each range must hold; checked once to hold every tile once."""
@@ -124,7 +150,12 @@ class CutCover:
                 self.range_at(number, tiles_per_range)
                 for number in range(self.range_count(tiles_per_range))
             ]
-            tiles = [tile for tile_range in ranges for tile in tile_range.tiles()]
+            tables = self.tile_tables("t", tiles_per_range)
+            tiles = [
+                (tables.index_of_range(tile_range.number), *tile)
+                for tile_range in ranges
+                for tile in tile_range.tiles()
+            ]
             assert tiles == sorted(set(tiles))
             assert len(tiles) == self.cover.tile_count
             found = self.ordered[tiles_per_range] = tuple(map(_ordered, ranges))
@@ -135,7 +166,7 @@ class CutCover:
         found = self.counted.get(runs)
         if found is None:
             by_zoom: dict[int, list[bool]] = {}
-            finest = self.cover.matrices[-1].zoom
+            finest = self.cover.tables[-1].max_zoom
             for run in runs:
                 for col in range(run.min_col, run.max_col + 1):
                     for row in range(run.min_row, run.max_row + 1):
@@ -183,9 +214,12 @@ def cut_covers() -> dict[str, CutCover]:
     for area in range(len(BOXES)):
         if refusal(area) is not None:
             continue
-        judgement = _judged(BOXES[area][0], 0.703125 / 2 ** BOXES[area][1])
-        area_asked = area_from_wkb(judgement.area_wkb)
-        cover = TileCover.of(area_asked, 0, judgement.max_zoom, max_tiles=judgement.tile_count)
+        judgement = _judged(BOXES[area][0], _deg(BOXES[area][1]))
+        areas = judgement.areas or (ZoomArea(judgement.area_wkb, 0, judgement.max_zoom),)
+        cover = ExportCover.of(
+            [(area_from_wkb(one.area_wkb), one.min_zoom, one.max_zoom) for one in areas],
+            max_tiles=judgement.tile_count,
+        )
         covers[judgement.export_id] = CutCover(cover, area == ALL_MISSING)
     return covers
 

@@ -22,6 +22,7 @@ from app.domain.records import (
     RangeWritten,
     RemoveAttempt,
     RequestConfirmed,
+    RequestExpiring,
     RequestSettled,
     ShardsAdopted,
     Tick,
@@ -35,6 +36,7 @@ from app.domain.topic_names import (
     TILE_RANGE_WORK,
 )
 from app.kafka.owned_table import PartitionRows, RowVersion
+from app.kafka.topics import OLDEST_HANDLED_MS
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -64,6 +66,7 @@ HEALED = frozenset(
         PackageAssembled,
         RequestSettled,
         RequestConfirmed,
+        RequestExpiring,
         DeliveryTried,
         AdoptShards,
         ShardsAdopted,
@@ -107,10 +110,13 @@ class Changelog:
             copy.put(key, row, version)
         return copy
 
-    def forget_since(self, at_ms: int) -> None:
-        """Forget what was written after a time."""
-        while self.records and self.records[-1][0] > at_ms:
-            self.lost.add(self.records.pop()[1])
+    def forget_since(self, cut_ms: Callable[[], int]) -> None:
+        """Forget what was written after a time, another one for each table: each has its topic."""
+        tables = sorted({key[0] for _, key, _, _ in self.records})
+        ends_ms = {table: cut_ms() for table in tables}
+        kept = [entry for entry in self.records if entry[0] <= ends_ms[entry[1][0]]]
+        self.lost |= {entry[1] for entry in self.records if entry[0] > ends_ms[entry[1][0]]}
+        self.records = kept
         self.rows = self.recovered()
 
 
@@ -206,11 +212,17 @@ class Broker:
             consumer.wake()
 
     def echo(self, count: int) -> None:
-        """Records of any age come again: a producer's retry, an operator's replay, a zombie."""
+        """Old records come again: a producer's retry, an operator's replay, a zombie.
+
+        Those that are too old for `app.kafka.belonging` get no further than the agent's door.
+        """
         kept = [place for place, log in self.logs.items() if log]
         for _ in range(count if kept else 0):
             place = kept[int(self.world.chance() * len(kept))]
-            record = self.logs[place][int(self.world.chance() * len(self.logs[place]))]
+            offset = int(self.world.chance() * len(self.logs[place]))
+            if self.times[place][offset] < self.world.now_ms - OLDEST_HANDLED_MS:
+                continue
+            record = self.logs[place][offset]
             if self.world.trace is not None:
                 self.world.say(f"-> {place[0]} again {self.world.brief(record)}")
             self._put(place, record)
@@ -227,11 +239,13 @@ class Broker:
     def lose_tails(self, since_ms: int) -> None:
         """Forget the end of each partition, at most since a time; offsets come again."""
         span_ms = self.world.now_ms - since_ms
+
+        def cut_ms() -> int:
+            return since_ms + int(self.world.chance() * span_ms)
+
         for place, log in self.logs.items():
-            cut_ms = since_ms + int(self.world.chance() * span_ms)
-            times = self.times[place]
-            while times and times[-1] > cut_ms:
+            times, end_ms = self.times[place], cut_ms()
+            while times and times[-1] > end_ms:
                 times.pop()
                 log.pop()
-            cut_ms = since_ms + int(self.world.chance() * span_ms)
             self.changelogs[place].forget_since(cut_ms)

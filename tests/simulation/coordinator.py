@@ -102,7 +102,7 @@ class OwnedPartition:
         self.lost = False
         changelog = world.broker.changelogs[place]
         self.table: PartitionRows = kept.table if kept is not None else changelog.recovered()
-        self.version_ms = self.table.newest_ms
+        self.version_ms = max(self.table.newest_ms, self._frozen_ms())
         self.term = self.table.newest_term + 1
         self.owner: Any = self._make_owner()
         for (table, key), row in reversed(list(self.table.rows.items())):
@@ -113,6 +113,17 @@ class OwnedPartition:
         self._tick_sent_ms: int | None = None
         self._tick_check_ms: int | None = None
         self._look_at_clock()
+
+    def _frozen_ms(self) -> int:
+        """The latest clock of an owner that stands still.
+
+        Here its partitions are taken from it at any rebalance. In truth a session lies between,
+        by more than any two clocks differ, so what it had fenced before is older than all that
+        its successor writes.
+        """
+        assert self.process.group is not None
+        before = self.process.group.consumers.get(self.place)
+        return before.version_ms + 1 if before is not None and before.process.frozen else 0
 
     def _make_owner(self) -> Any:
         topic = self.place[0]

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from app.completion.courier import REPORT_LOST_MS
+from app.completion.owner import Completion
 from app.domain.records import DeliveryTried
 from app.domain.rows import DeliveryRow
 from app.domain.topic_names import EXPORT_SETTLEMENTS
@@ -54,9 +55,8 @@ class Courier:
         for partition in self._partitions:
             if partition.lost:
                 continue
-            for delivery_id, row in partition.owner.due(now_ms):
-                self._call_if_new(partition, delivery_id, row, now_ms)
-            due_ms = partition.owner.next_due_ms()
+            self._call_due(partition.owner, now_ms)
+            due_ms = partition.owner.calls.first_ms()
             if due_ms is not None:
                 next_ms = due_ms if next_ms is None else min(next_ms, due_ms)
         if next_ms is not None:
@@ -65,10 +65,17 @@ class Courier:
                 nap_ms = LONGEST_NAP_MS
             self._wake_at(self.world.now_ms + nap_ms)
 
-    def _call_if_new(self, partition: Any, delivery_id: str, row: DeliveryRow, now_ms: int) -> None:
+    def _call_due(self, owner: Completion, now_ms: int) -> None:
+        for receiver in owner.calls.receivers(now_ms):
+            for delivery_id in owner.calls.due(receiver, now_ms):
+                self._call_if_new(owner, delivery_id, owner.pending[delivery_id], now_ms)
+
+    def _call_if_new(
+        self, owner: Completion, delivery_id: str, row: DeliveryRow, now_ms: int
+    ) -> None:
         trial = row.trials + 1
         known = self._under_way.get(delivery_id)
-        result = partition.owner.result_of(row.request_id)
+        result = owner.result_of(row.request_id)
         if result is None or (known is not None and known[0] == trial):
             return
         self._under_way[delivery_id] = (trial, now_ms)

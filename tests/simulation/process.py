@@ -55,6 +55,8 @@ class Process:
         world.after(3_000 + int(world.chance() * SESSION_MS), self.group.rebalance)
 
     def _start(self) -> None:
+        if self.alive:
+            return  # who dies twice at one moment starts once
         self.alive = True
         assert self.group is not None
         self.world.say(f"** {self.name} starts")

@@ -14,7 +14,11 @@ def rules_of(schedule: Schedule) -> RegistrarRules:
         base_url="http://here",
         package_ms=schedule.package_ms,
         max_running=schedule.max_running,
+        spare_running=schedule.seed % 2,
         range_bytes=RANGE_BYTES,
         range_tiles=50_000,
         grace_ms=GRACE_MS,
+        package_max_ms=12 * schedule.package_ms,
+        expiring_notice_ms=schedule.package_ms // 2,
+        limits=schedule.limits,
     )

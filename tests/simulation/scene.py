@@ -61,6 +61,11 @@ class Scene:
 
         return self.when(kind, lose, nth=nth)
 
+    def lose_tails(self, after_ms: int) -> None:
+        """Let the broker die so much later, and forget its last records."""
+        self.world.witness.forgets = True
+        self.world.after(after_ms, self.world.lose_tails)
+
     def owner_of(self, place: tuple[str, int]) -> Process:
         """The coordinator that owns a partition."""
         process: Process = self.world.coordinators.consumers[place].process

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, replace
 from random import Random
 
+from app.domain.client_limits import ClientLimits
+
 START_MS = 1_700_000_000_000
 
 PACKAGE_MS = 30 * 24 * 3600 * 1000
@@ -30,9 +32,16 @@ KINDS = (
 )
 """Faults and how often each is drawn, in shares."""
 
+COMMANDS = ("extend", "pin", "unpin", "unpin", "delete", "delete", "redeliver")
+
 COUNTS = (1, 2, 6)
 STORMS_MS = (300, 1_500, 4_000)
 WAITS_MS = (300, 4_000, 15_000, 60_000)
+
+LONG_ASSEMBLY_MS = 40_000
+"""Then the ingress has forgotten the request when its export ends."""
+
+NO_LIMITS = ClientLimits()
 
 _DRAWN = tuple(kind for kind, share in KINDS for _ in range(share))
 
@@ -66,6 +75,7 @@ class Asking:
         priority: Of the request.
         cancelled_after_ms: When its caller cancels it, after the start; None: never.
         cancelled_by: Who cancels it; None: who asked.
+        retry_of: The request that it tries again.
     """
 
     after_ms: int
@@ -77,6 +87,28 @@ class Asking:
     priority: int = 1000
     cancelled_after_ms: int | None = None
     cancelled_by: str | None = None
+    retry_of: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ordering:
+    """One command that somebody publishes, other than an asking's own cancel.
+
+    Attributes:
+        after_ms: When, after the start.
+        request_id: The request that it names.
+        command: extend, pin, unpin, delete or redeliver.
+        client: Who orders.
+        argument: Of redeliver the address; of extend the time, ms after the start.
+        by_administrator: Whether the client may order everything.
+    """
+
+    after_ms: int
+    request_id: str
+    command: str
+    client: str = "anonymous"
+    argument: str | None = None
+    by_administrator: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +124,8 @@ class Schedule:
         max_running: Exports that run at once.
         capacity_bytes: Size of the disk.
         package_ms: How long a package is offered.
+        orders: The commands.
+        limits: Of each client.
     """
 
     seed: int
@@ -102,6 +136,8 @@ class Schedule:
     max_running: int = 8
     capacity_bytes: int = 10**12
     package_ms: int = PACKAGE_MS
+    orders: tuple[Ordering, ...] = ()
+    limits: ClientLimits = NO_LIMITS
 
     def has_only(self, *kinds: str) -> bool:
         """Whether no fault but of these kinds strikes."""
@@ -131,6 +167,10 @@ class Schedule:
             askings, faults = _retry(rng, askings, faults)
         if tail_loss:
             faults += [Fault(rng.randrange(moments), "tail")]
+        late = Random(f"end of {seed}")
+        is_late = tail_loss and late.random() < 0.2
+        if is_late:
+            faults[-1] = Fault(late.randrange(moments, 3 * moments), "tail")
         drawn = cls(
             seed=seed,
             askings=askings,
@@ -140,10 +180,14 @@ class Schedule:
             max_running=rng.choice((8, 8, 1)),
             capacity_bytes=10**12 if rng.random() < 0.9 else 64 * 1024 * 1024 + 500_000,
         )
+        if is_late:
+            drawn = replace(drawn, assembly_ms=LONG_ASSEMBLY_MS)
         return replace(
             drawn,
             askings=tuple(_with_cancel(rng, asking) for asking in askings),
             package_ms=rng.choice((PACKAGE_MS, PACKAGE_MS, 90_000)),
+            orders=_orders(Random(f"orders of {seed}"), askings),
+            limits=_limits(Random(f"limits of {seed}")),
         )
 
 
@@ -187,7 +231,10 @@ def _retry(
     second = replace(
         first, after_ms=87_000 + rng.randrange(30_000), request_id="r9", client="b", urls=()
     )
-    other = Asking(after_ms=20_000, request_id="r8", area=0, client="c")
+    if second.after_ms % 4 == 1:
+        second = replace(second, client=first.client, retry_of=first.request_id)
+    # Tiles of the same zooms: their sizes are known when the export is asked for again.
+    other = Asking(after_ms=20_000, request_id="r8", area=3 - first.area, client="c")
     broken = Fault(20 + rng.randrange(60), "source", 20)
     late = [
         Fault(120 + rng.randrange(250), rng.choice(("kill", "kill", "freeze", "lose")), 15_000)
@@ -203,6 +250,52 @@ def _with_cancel(rng: Random, asking: Asking) -> Asking:
     after_ms = max(0, asking.after_ms + rng.choice((-10, 5, 60, rng.randrange(3_000))))
     by = "somebody else" if rng.random() < 0.1 else None
     return replace(asking, cancelled_after_ms=after_ms, cancelled_by=by)
+
+
+def _limits(rng: Random) -> ClientLimits:
+    """One run in ten has limits that it may reach."""
+    if rng.random() > 0.1:
+        return NO_LIMITS
+    return ClientLimits(
+        max_requests_per_minute=rng.choice((None, 1, 2)),
+        max_live_exports=rng.choice((None, 1, 1)),
+        max_export_bytes=rng.choice((None, 200_000)),
+    )
+
+
+def _orders(rng: Random, askings: tuple[Asking, ...]) -> tuple[Ordering, ...]:
+    """In one run of three, up to four commands, at any moment of a package's life."""
+    if rng.random() > 0.35:
+        return ()
+    if len(askings) > 1 and rng.random() < 0.3:
+        return _dispute(rng, *rng.sample(askings, 2))
+    orders = []
+    for _ in range(rng.choice((1, 1, 2, 3, 4))):
+        asking = rng.choice(askings)
+        command = rng.choice(COMMANDS)
+        until_ms = str(rng.choice((30_000, 150_000, 400_000, 10**12)))
+        argument = {"extend": until_ms, "redeliver": rng.choice(("http://a", "http://c"))}
+        orders.append(
+            Ordering(
+                after_ms=asking.after_ms + rng.choice((5, rng.randrange(5_000), 80_000)),
+                request_id=asking.request_id,
+                command=command,
+                client="somebody else" if rng.random() < 0.2 else asking.client,
+                argument=argument.get(command),
+                by_administrator=rng.random() < 0.1,
+            )
+        )
+    return tuple(sorted(orders, key=lambda order: order.after_ms))
+
+
+def _dispute(rng: Random, one: Asking, other: Asking) -> tuple[Ordering, ...]:
+    """Two who may hold the same package do not want the same of it."""
+    after_ms = max(one.after_ms, other.after_ms) + rng.randrange(3_000, 40_000)
+    against = rng.choice(("unpin", "delete"))
+    return (
+        Ordering(after_ms, one.request_id, "pin", one.client),
+        Ordering(after_ms + 2_000, other.request_id, against, other.client),
+    )
 
 
 def _askings(rng: Random) -> tuple[Asking, ...]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tests.simulation.coordinator import Shell
-from tests.simulation.schedule import Schedule
+from tests.simulation.schedule import NO_LIMITS, Schedule
 from tests.simulation.violation import Violation
 from tests.simulation.work_model import WorkModel
 from tests.simulation.world import World
@@ -73,6 +73,10 @@ class Stage:
 def _smaller(schedule: Schedule) -> Iterable[Schedule]:
     for index in range(len(schedule.faults)):
         yield replace(schedule, faults=_without(schedule.faults, index))
+    for index in range(len(schedule.orders)):
+        yield replace(schedule, orders=_without(schedule.orders, index))
+    if schedule.limits != NO_LIMITS:
+        yield replace(schedule, limits=NO_LIMITS)
     if len(schedule.askings) > 1:
         for index in range(len(schedule.askings)):
             yield replace(schedule, askings=_without(schedule.askings, index))
@@ -88,6 +92,9 @@ def told(schedule: Schedule) -> str:
         f"seed {schedule.seed}, lease {schedule.lease_ms} ms, assembly {schedule.assembly_ms} ms",
         f"  {schedule.max_running} exports at once, disk of {schedule.capacity_bytes} bytes",
     ]
+    if schedule.limits != NO_LIMITS:
+        lines.append(f"  {schedule.limits}")
     lines += (f"  {asking}" for asking in schedule.askings)
+    lines += (f"  {ordering}" for ordering in schedule.orders)
     lines += (f"  {fault}" for fault in schedule.faults)
     return "\n".join(lines)

@@ -1,6 +1,7 @@
 """Stories, one for each rule of design.md that exists: every promise is judged in each of them."""
 
 from dataclasses import replace
+from itertools import product
 
 import pytest
 
@@ -24,11 +25,16 @@ from app.domain.records import (
     ShardsAdopted,
     WriteRange,
 )
-from app.domain.topic_names import EXPORT_PLANS, EXPORT_REGISTRY, EXPORT_SETTLEMENTS
+from app.domain.topic_names import (
+    EXPORT_PLANS,
+    EXPORT_REGISTRY,
+    EXPORT_SETTLEMENTS,
+)
 from app.planning.plan import WINDOW
 from tests.simulation.asked import ONE_RANGE, SEVEN_RANGES, TWO_RANGES
 from tests.simulation.scene import Scene
 from tests.simulation.schedule import Asking
+from tests.simulation.violation import Violation
 
 URLS = ("http://a", "http://b")
 R1 = Asking(0, "r1", TWO_RANGES, urls=URLS)
@@ -343,6 +349,35 @@ def test_a_shard_is_adopted_while_its_old_owner_wakes_up(moment):
         WriteRange, lambda _: scene.world.strike_next("freeze", 151_000, after=moment), nth=4
     ).play()
     assert scene.results["r2"].success
+
+
+def frozen_before_its_range(nth, moment, seed):
+    """As above; meanwhile its shard is adopted, and its range is still to be begun."""
+    scene = failing(Scene(LARGE, replace(RETRY, after_ms=100_000), seed=seed))
+    return scene.when(
+        WriteRange, lambda _: scene.world.strike_next("freeze", 101_000, after=moment), nth=nth
+    )
+
+
+FROZEN_BEFORE_ITS_RANGE = list(product((2, 3), range(9, 14), range(6)))
+
+
+def test_a_worker_that_wakes_before_its_range_finds_that_its_shard_was_adopted():
+    for place in FROZEN_BEFORE_ITS_RANGE:
+        assert frozen_before_its_range(*place).play().results["r2"].success
+
+
+def test_only_the_owner_row_keeps_that_worker_from_writing():
+    def is_caught(place):
+        scene = frozen_before_its_range(*place)
+        scene.world.disk.checks_owner = False
+        try:
+            scene.play()
+        except Violation as violation:
+            return "which belongs to" in str(violation)
+        return False
+
+    assert any(is_caught(place) for place in FROZEN_BEFORE_ITS_RANGE)
 
 
 # --- records that kill

@@ -244,6 +244,7 @@ class WorkModel:
         if order.range_number in shard.ledger:
             return shard.ledger[order.range_number][1]
         cover = asked.cut_covers()[order.export_id]
+        yield 1  # until a thread is free
         disk.begin(shard, memory.owner, memory.process)
         yield self.reading_ms(world)
         if world.unreadable_ranges:

@@ -11,12 +11,13 @@ from app.domain.topic_names import EXPORT_REQUESTS
 from app.ingress.accepted_requests import FIRST_REPEAT_S
 from app.planning import plan
 from app.registrar.cancel import CANCEL
+from app.registrar.commands import EXTEND
 from tests.simulation import asked
 from tests.simulation.broker import Broker
 from tests.simulation.coordinator import Shell, coordinator_group
 from tests.simulation.disk import Disk
 from tests.simulation.process import Group, Process
-from tests.simulation.schedule import START_MS, Asking, Fault, Schedule
+from tests.simulation.schedule import START_MS, Asking, Fault, Ordering, Schedule
 from tests.simulation.violation import Violation
 from tests.simulation.witness import Witness
 from tests.simulation.work_model import WorkModel
@@ -74,6 +75,9 @@ class World:
             self.after(asking.after_ms, lambda asking=asking: self.ask(asking))
             if asking.cancelled_after_ms is not None:
                 self.after(asking.cancelled_after_ms, lambda asking=asking: self.cancel(asking))
+
+        for ordering in schedule.orders:
+            self.after(ordering.after_ms, lambda ordering=ordering: self.order(ordering))
 
     def after(
         self, delay_ms: int, action: Callable[[], None], process: Process | None = None
@@ -157,7 +161,7 @@ class World:
             case "echo":
                 self.after(0, lambda: broker.echo(fault.size))
             case "tail":
-                self.after(0, self._lose_tails)
+                self.after(0, self.lose_tails)
             case "rebalance":
                 self.after(1, self.coordinators.rebalance)
                 self.after(1, self.workers.rebalance)
@@ -211,20 +215,26 @@ class World:
         if looks < MOST_LOOKS:
             self.after(10_000, lambda: self._remove_package(looks + 1))
 
-    def _lose_tails(self) -> None:
-        """The broker dies and forgets its last records; the ingress publishes again."""
+    def lose_tails(self) -> None:
+        """The broker dies and forgets its last records; who asked publishes again.
+
+        An ingress does so with what `AcceptedRequests` keeps, a producer of our callers is taken
+        to do the same.
+        """
         self.say("** the broker dies and loses its last records")
         since_ms = self.now_ms - TAIL_MS
         self.broker.lose_tails(since_ms)
+        self.witness.forget_since(since_ms + int(self.chance() * TAIL_MS))
         for process in self.coordinators.processes:
             process.die()  # their rows may be ahead of the changelogs
         self.coordinators.find_ends(since_ms)
         self.workers.find_ends(since_ms)
         for asking in self.schedule.askings:
             asked_ms = START_MS + asking.after_ms
-            # As AcceptedRequests does: what is young is kept although it has been spoken of.
-            is_kept = self.now_ms - asked_ms < KEPT_MS or not self.witness.has_had_result(
-                asking.request_id, since_ms
+            # As AcceptedRequests does: what is young is kept, or was spoken of just now.
+            young_ms = self.now_ms - KEPT_MS
+            is_kept = asked_ms > young_ms or not self.witness.has_heard_of(
+                asking.request_id, young_ms
             )
             if asked_ms <= self.now_ms and is_kept:
                 self.after(500, lambda asking=asking: self.ask(asking))
@@ -239,6 +249,7 @@ class World:
             via_http=asking.via_http,
             callback_urls=asking.urls,
             priority=asking.priority,
+            retry_of=asking.retry_of,
         )
         self.witness.accept(record)
         self.broker.append(EXPORT_REQUESTS, record.request_id, record)
@@ -248,6 +259,22 @@ class World:
         client = asking.cancelled_by or asking.client
         record = ExportCommanded(asking.request_id, self.now_ms, client, CANCEL)
         self.witness.cancelled.add(asking.request_id)
+        self.broker.append(EXPORT_REQUESTS, record.request_id, record)
+
+    def order(self, ordering: Ordering) -> None:
+        """Publish a command now."""
+        argument = ordering.argument
+        if ordering.command == EXTEND and argument is not None:
+            argument = str(START_MS + int(argument))
+        record = ExportCommanded(
+            ordering.request_id,
+            self.now_ms,
+            ordering.client,
+            ordering.command,
+            argument,
+            ordering.by_administrator,
+        )
+        self.witness.hear_order(record)
         self.broker.append(EXPORT_REQUESTS, record.request_id, record)
 
     def kills(self, process: Process, place: tuple[str, int], offset: int, record: Any) -> bool:

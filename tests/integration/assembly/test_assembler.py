@@ -3,6 +3,8 @@
 import asyncio
 import io
 import sqlite3
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -27,6 +29,7 @@ from app.domain.records import (
 )
 from app.domain.requested_area import parse_bbox
 from app.domain.tile_cover import TileCover
+from app.package import merging, publishing
 from app.sources.opening import open_source
 from app.store.artifact_store import ArtifactStore
 from app.writing.open_shards import OpenShards
@@ -219,3 +222,70 @@ async def test_draining_waits_for_what_runs_and_starts_nothing_more(bench):
     assert isinstance(bench.planner.told[-1], PackageAssembled)
     bench.assembler.start(replace(ORDER, attempt="1700000000001-2"))
     assert bench.assembler._running == {}
+
+
+@pytest.mark.parametrize("step", ["merge", "hash"])
+async def test_a_long_assembly_is_stopped_where_it_is_and_the_next_process_ends_it(
+    bench, tmp_path, executor, monkeypatch, step
+):
+    """Promise: SIGTERM ends a worker in time, whatever it assembles; its locks are given up."""
+    other = Bench(tmp_path, executor, owner="worker-2-def")
+    await bench.write(*range(0, ORDER.range_count, 2))
+    if step == "merge":
+        await other.write(*range(1, ORDER.range_count, 2))
+    else:
+        await bench.write(*range(1, ORDER.range_count, 2))
+    under_way = threading.Event()
+
+    def until_stopped(original):
+        def slow(*args):
+            under_way.set()
+            deadline_s = time.monotonic() + 20
+            while not bench.assembler._stopping and time.monotonic() < deadline_s:
+                time.sleep(0.001)
+            return original(*args)
+
+        return slow
+
+    with monkeypatch.context() as patched:
+        if step == "merge":
+            patched.setattr(merging, "_copy_range", until_stopped(merging._copy_range))
+        else:
+            patched.setattr(publishing, "prove_sealed", until_stopped(publishing.prove_sealed))
+        bench.assembler.start(ORDER)
+        await asyncio.to_thread(under_way.wait, 20)
+        await bench.assembler.drain(0)
+    assert not bench.assembler.is_left
+    assert not (bench.folder / PLAN.package_name).exists()
+    assert {type(record) for record in bench.planner.told} == {AssemblyBeat}
+    (send,) = await other.assembler.assemble(ORDER)
+    assert send.record.facts.written == COVER.tile_count
+    await other.writer.shards.close()
+
+
+async def test_an_assembly_that_heeds_no_stop_is_left(bench, monkeypatch):
+    heedless = threading.Event()
+    monkeypatch.setattr(assembler_module, "STOP_S", 0.05)
+    monkeypatch.setattr(assembler_module, "make_package", lambda *_: heedless.wait(20) and [])
+    bench.assembler.start(ORDER)
+    await bench.planner.until(AssemblyBeat)
+    await bench.assembler.drain(0)
+    assert bench.assembler.is_left
+    heedless.set()
+
+
+async def test_a_bug_is_left_to_the_lease_and_fails_the_export_at_last(bench, monkeypatch):
+    """Promise 1: whatever was accepted ends with a result that explains it."""
+
+    def broken(*_):
+        raise KeyError("coordinates")
+
+    monkeypatch.setattr(assembler_module, "make_package", broken)
+    bench.assembler.start(ORDER)
+    await bench.assembler.drain(20)
+    assert not [r for r in bench.planner.told if isinstance(r, AssemblyFailed)]
+    bench.assembler._draining = False
+    bench.assembler.start(replace(ORDER, trial=3))
+    await bench.planner.until(AssemblyFailed)
+    (failed,) = [r for r in bench.planner.told if isinstance(r, AssemblyFailed)]
+    assert "KeyError('coordinates')" in failed.reason

@@ -7,75 +7,13 @@ import orjson
 import pytest
 from aiohttp import web
 
-from app.completion.courier import Courier
 from app.completion.deliveries import delivery_id, wait_ms
 from app.completion.owner import Completion
 from app.domain.inbox import InboxPosition
-from app.domain.records import DeliveryTried, RequestSettled
+from app.domain.records import DeliveryTried
 from app.domain.result import result_body
 
 NOW_MS = 1_700_000_000_000
-
-
-class Desk:
-    """A completion partition over dictionaries, and the courier's outbox into it."""
-
-    def __init__(self):
-        self.rows = {}
-        self.reports = []
-        self.now_ms = NOW_MS
-        self.reported = asyncio.Event()
-        self.owner = Completion(lambda table, key: self.rows.get((table, key)), self.wake)
-        self.courier = Courier(lambda: [self.owner], self, lambda: self.now_ms, timeout_s=1.0)
-
-    def wake(self):
-        if hasattr(self, "courier"):
-            self.courier.wake()
-
-    async def send(self, topic, key, record):
-        assert (topic, key) == ("export-settlements", record.request_id)
-        self.reports.append(record)
-        self.handle(record)
-        self.reported.set()
-
-    def handle(self, record):
-        for store in self.owner.decide(record, InboxPosition(0, 0)).stores:
-            self.rows[store.table, store.key] = store.row
-            self.owner.apply(store)
-
-    def settle(self, request_id, *urls):
-        self.handle(
-            RequestSettled(
-                request_id=request_id,
-                at_ms=NOW_MS,
-                status="Failed",
-                reason="no space left",
-                layer_id="l",
-                bbox_json="[1,2,3,4]",
-                target_resolution_deg=None,
-                callback_urls=urls,
-                file_uri="",
-                metadata_uri="",
-                expires_at_ms=0,
-                finished_at_ms=NOW_MS,
-                facts=None,
-            )
-        )
-
-    async def until(self, count):
-        async with asyncio.timeout(10):
-            while len(self.reports) < count:
-                self.reported.clear()
-                await self.reported.wait()
-
-
-@pytest.fixture
-async def desk():
-    made = Desk()
-    task = asyncio.create_task(made.courier.run())
-    yield made
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
 
 
 @pytest.fixture
@@ -157,6 +95,18 @@ async def test_nobody_at_the_address_is_reported_with_the_cause(desk):
     await desk.until(1)
     assert desk.reports[0].http_status == 0
     assert "9" in desk.reports[0].error
+
+
+async def test_a_courier_that_is_woken_in_the_moment_it_is_stopped_stops(make_desk):
+    courier = make_desk().courier
+    task = asyncio.create_task(courier.run())
+    for _ in range(5):
+        await asyncio.sleep(0)  # into its nap
+    courier.wake()
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task], timeout=5)
+    assert task.cancelled()
 
 
 def test_a_webhook_is_given_up_after_three_days():

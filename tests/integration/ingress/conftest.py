@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import aiohttp
@@ -30,6 +29,8 @@ from app.kafka.topic_view import TopicView, ViewedRecord
 from app.kafka.topics import EXPORT_REQUESTS, Topics
 from app.settings import Settings
 from app.store.artifact_store import ArtifactStore
+from tests.integration.ingress.asking import is_ready
+from tests.token_issuer import Issuer
 
 LAYER_ID = "0c3e455f-4aeb-4258-982d-f7773469a92d"
 LAYER = {
@@ -190,6 +191,16 @@ async def peer(broker: str, topics: Topics, codec: Codec) -> AsyncIterator[Peer]
 
 @pytest.fixture
 def port() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def unused_port() -> int:
+    """A port for an ingress that a whole module shares."""
+    return free_port()
+
+
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]
@@ -241,13 +252,38 @@ async def client(
 ) -> AsyncIterator[aiohttp.ClientSession]:
     """A client of an ingress that is ready."""
     async with serve(settings, broker) as session:
-
-        async def is_ready() -> bool:
-            async with session.get("/readyz") as answer:
-                return answer.status == 200
-
-        await eventually(is_ready)
+        await eventually(lambda: is_ready(session))
         yield session
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Issuer:
+    """Whom the guarded service trusts."""
+    return Issuer()
+
+
+@pytest.fixture
+def guarded(settings: Settings, issuer: Issuer, tmp_path: Path) -> Settings:
+    """Settings with keys."""
+    path = tmp_path / "jwks.json"
+    path.write_bytes(issuer.jwks())
+    return settings.model_copy(
+        update={"jwks_file": path, "cors_origins": ("https://Maps.example:443/",)}
+    )
+
+
+@pytest.fixture
+async def service(guarded, broker, topics, eventually) -> AsyncIterator[aiohttp.ClientSession]:
+    """A client of an ingress that asks for tokens."""
+    async with serve(guarded, broker) as session:
+        await eventually(lambda: is_ready(session))
+        yield session
+
+
+@pytest.fixture
+def where(package) -> str:
+    """Path of the finished package."""
+    return f"/downloads/{EXPORT_ID}/{ATTEMPT}/{package.name}"
 
 
 @pytest.fixture
@@ -273,15 +309,3 @@ async def unready_client(settings: Settings, broker: str) -> AsyncIterator[aioht
 def golden() -> dict:
     """The body of the golden export: 18 tiles."""
     return dict(GOLDEN)
-
-
-@pytest.fixture(scope="session")
-def bad_bodies() -> list[tuple[bytes, int, str]]:
-    """The table of the unit tests, to be sent over HTTP too."""
-    path = Path(__file__).parents[2] / "unit" / "ingress" / "test_bad_bodies.py"
-    spec = spec_from_file_location("bad_bodies", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.BAD_BODIES

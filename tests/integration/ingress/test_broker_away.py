@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from uuid import uuid4
 
 import aiohttp
 import orjson
@@ -9,13 +10,18 @@ import pytest
 from structlog.testing import capture_logs
 
 from app.catalogue.folder import FolderCatalogue
+from app.domain.decision import Send
+from app.domain.records import ExportRequested
+from app.domain.rows import DeliveryRow
 from app.ingress.run import run_ingress
 from app.kafka.codec import Codec
 from app.kafka.embedded_broker import EmbeddedBroker
+from app.kafka.producer import RecordProducer
 from app.kafka.topic_admin import create_topics
 from app.kafka.topic_view import TopicView
 from app.kafka.topics import EXPORT_REQUESTS, Topics
 
+LAYER_ID = "0c3e455f-4aeb-4258-982d-f7773469a92d"
 EXPORT_ID = "e" * 64
 ATTEMPT = "1795404000000-17"
 
@@ -40,6 +46,48 @@ async def test_without_a_broker_nothing_is_accepted(settings, ingress_of, golden
             assert "broker" in (await answer.json())["message"]
         async with client.get("/livez") as answer:
             assert answer.status == 200
+
+
+async def test_without_a_broker_no_order_is_accepted(
+    own_broker, settings, ingress_of, eventually, topic_prefix, codec, say
+):
+    names = Topics(topic_prefix)
+    await create_topics(own_broker.address, names)
+    good, bad = (ExportRequested(str(uuid4()), LAYER_ID, client="anonymous") for _ in range(2))
+    delivery = DeliveryRow(good.request_id, "http://h/", "delivered", 1)
+    async with RecordProducer(own_broker.address, codec, names) as producer:
+        for send in (
+            Send("coordinator-deliveries-changelog", "d" * 32, delivery),
+            *(say.progress(one, bbox_json="[34.81,31.95,34.82,31.96]") for one in (good, bad)),
+            say.export(18, "Completed"),
+            say.finished(good.request_id),
+            say.finished(bad.request_id, "Failed"),
+        ):
+            await producer.send(send.topic, send.key, send.record)
+    async with ingress_of(settings, own_broker.address) as client:
+
+        async def has_status(path: str, status: int) -> bool:
+            async with client.get(path) as answer:
+                return answer.status == status
+
+        await eventually(lambda: has_status("/readyz", 200))
+        await asyncio.to_thread(own_broker.stop)
+        await eventually(lambda: has_status("/readyz", 503))
+
+        async def order(method: str, path: str, body: bytes = b"") -> tuple[int, bool]:
+            async with client.request(method, f"/exports/{path}", data=body) as answer:
+                assert (await answer.json())["message"]
+                return answer.status, "Retry-After" in answer.headers
+
+        answers = await asyncio.gather(
+            order("DELETE", good.request_id),
+            order("PATCH", good.request_id, b'{"pinned": true}'),
+            order("POST", f"{bad.request_id}/retry"),
+            order("POST", f"{good.request_id}/deliveries/{'d' * 32}/redeliver"),
+        )
+        assert answers == [(503, True)] * 4
+        # What is known is told all the same.
+        assert await has_status(f"/exports/{good.request_id}/deliveries", 200)
 
 
 async def test_a_broker_that_comes_back_gets_the_young_requests_again(

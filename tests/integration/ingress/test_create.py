@@ -7,6 +7,7 @@ from uuid import UUID
 import orjson
 import pytest
 
+from app.ingress import request_body
 from app.ingress.answers import Message, Result, Waiting
 
 GOLDEN_BBOX = [34.811938017107494, 31.95475033759175, 34.82237261707599, 31.96426962177354]
@@ -115,7 +116,8 @@ async def test_a_refusal_is_told_with_its_status_and_reason(client, peer, say, g
     peer.script = lambda asked: [
         say.progress(asked, "Refused", export_id=None, http_status=status, reason=reason)
     ]
-    assert await post(client, golden) == (status, {"message": reason})
+    told = await post(client, golden)
+    assert told == (status, {"message": reason, "requestId": peer.asked[0].request_id})
 
 
 async def test_without_a_verdict_in_time_the_answer_is_pending(client, peer, golden):
@@ -204,15 +206,22 @@ async def test_broken_chunks_are_a_400(client, port):
     assert answer.split()[1] == b"400"
 
 
+async def test_a_body_that_does_not_come_is_a_408_and_its_connection_is_closed(
+    client, port, monkeypatch
+):
+    monkeypatch.setattr(request_body, "BODY_DEADLINE_S", 0.2)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"POST /create HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{")
+    async with asyncio.timeout(20):
+        answer = await reader.read()  # until it is closed
+    assert answer.split()[1] == b"408"
+    assert b"body has not come within 0.2 s" in answer
+    writer.close()
+    await writer.wait_closed()
+
+
 async def test_many_at_once_each_get_their_own_answer(client, peer, golden):
     answers = await asyncio.gather(*(post(client, golden) for _ in range(200)))
     assert {status for status, _ in answers} == {200}
     assert len({told["requestId"] for _, told in answers}) == 200
     assert {told["requestId"] for _, told in answers} == {one.request_id for one in peer.asked}
-
-
-async def test_every_bad_body_of_the_table_is_no_500(client, peer, bad_bodies):
-    for body, _, _ in bad_bodies:
-        status, told = await post(client, body)
-        assert status in (400, 404, 413), (body[:80], told)
-    assert peer.asked == []

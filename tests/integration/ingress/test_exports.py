@@ -1,5 +1,6 @@
 """`GET /exports` and `GET /exports/{id}` over HTTP and a real broker."""
 
+from urllib.parse import quote
 from uuid import uuid4
 
 import orjson
@@ -58,12 +59,43 @@ async def test_what_the_registrar_has_not_spoken_of_is_pending(client, peer, gol
     assert (told["status"], told["bbox"]) == ("Pending", golden["bbox"])
 
 
-async def test_a_caller_sees_only_its_own_exports(client, peer, say):
+async def test_a_caller_sees_only_its_own_exports(service, issuer, peer, say):
     stranger = ExportRequested(str(uuid4()), "l", client="somebody else")
     await peer.send(say.progress(stranger))
-    status, told = await read(client, f"/exports/{stranger.request_id}")
+    token = f"token={issuer.token()}"
+    status, told = await read(service, f"/exports/{stranger.request_id}?{token}")
     assert (status, stranger.request_id in told["message"]) == (404, True)
-    assert (await read(client, "/exports", ExportPage))[1] == {"exports": [], "next": None}
+    page = await read(service, f"/exports?limit=7&{token}", ExportPage)
+    assert page[1] == {"exports": [], "next": None}
+
+
+async def test_without_keys_everybody_sees_the_exports_of_all(client, peer, say, eventually):
+    by_kafka = ExportRequested(str(uuid4()), "l", client="a producer")
+    await peer.send(say.progress(by_kafka))
+    path = f"/exports/{by_kafka.request_id}"
+    assert (await read(client, path, Export))[1]["client"] == "a producer"
+    assert (await read(client, f"/taskStatus/{by_kafka.request_id}"))[0] == 200
+    for query, count in (("", 1), ("?client=a+producer", 1), ("?client=anonymous", 0)):
+        page = (await read(client, f"/exports{query}", ExportPage))[1]
+        assert len(page["exports"]) == count
+
+
+@pytest.mark.parametrize("written", ["0C3E455F-4AEB-4258-982D-F7773469A92D", "Küste 7/b"])
+async def test_an_export_is_found_by_the_id_that_its_producer_chose(client, peer, say, written):
+    by_kafka = ExportRequested(written, "l", client="anonymous")
+    await peer.send(say.progress(by_kafka), say.finished(written))
+    path = quote(written, safe="")
+    for route in ("/taskStatus/{}", "/exports/{}", "/exports/{}/deliveries"):
+        assert (await read(client, route.format(path)))[0] == 200
+    for route in ("/exports/{}/links", "/exports/{}/retry", "/exports/{}/deliveries/d/redeliver"):
+        async with client.post(route.format(path)) as answer:
+            assert "no such request" not in (await answer.json()).get("message", "")
+
+
+async def test_an_id_is_found_in_capitals_too(client, peer, golden):
+    request_id = await create(client, golden)
+    for path in (f"/exports/{request_id.upper()}", f"/taskStatus/{request_id.upper()}"):
+        assert (await read(client, path))[0] == 200
 
 
 @pytest.mark.parametrize("query", ["limit=201", "cursor=!", "status=done", "from=now", "page=2"])

@@ -6,6 +6,7 @@ from uuid import uuid4
 import orjson
 import pytest
 
+from app.ingress import web_app
 from app.ingress.answers import TaskStatusAnswer
 
 
@@ -72,8 +73,15 @@ async def test_a_request_of_another_ingress_is_waited_for(client, peer, say, gol
     assert await waiting == (200, {"percentage": 100, "status": "Completed"})
 
 
-@pytest.mark.parametrize("text", ["7", "x" * 36, "%00", "..%2fcreate", "a b", "%F0%9F%98%80"])
-async def test_what_is_no_uuid_is_a_400(client, text):
-    status, told = await ask(client, text)
+async def test_what_can_be_no_id_is_a_400(client):
+    status, told = await ask(client, "x" * 101)
     assert status == 400
-    assert "id" in told["message"]
+    assert "id is" in told["message"]
+
+
+@pytest.mark.parametrize("text", ["7", "x" * 36, "%00", "..%2fcreate", "a b", "%F0%9F%98%80"])
+async def test_what_is_known_under_no_spelling_is_a_404(client, text, monkeypatch):
+    monkeypatch.setattr(web_app, "VIEW_WAIT_S", 0.1)
+    status, told = await ask(client, text)
+    assert status == 404
+    assert "there is no such request" in told["message"]

@@ -136,6 +136,9 @@ def workers(broker: str, topic_prefix: str, tmp_path: Path) -> Iterator[Workers]
     workers = Workers(broker, topic_prefix, tmp_path)
     yield workers
     workers.end()
+    for output in sorted(tmp_path.glob("*.out")):
+        # pytest shows it where a test failed
+        sys.stdout.write(f"{output.name}\n{output.read_text()[-20_000:]}\n")
 
 
 @pytest.fixture

@@ -154,6 +154,7 @@ def place(broker: str, prefix: str, instance: str, folder: Path, exits: list[int
     return AppPlace(
         brokers=broker.split(","),
         datadir=folder / instance,
+        shared_folder=folder,
         partitions=6,
         prefix=prefix,
         instance_id=None if membership() == "dynamic" else instance,

@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from app.domain.errors import InvalidRecord
 from app.domain.records import ExportRequested
 from app.kafka.dead_letters import find_dead_letter, put_back, read_dead_letters
+from app.kafka.embedded_broker import EmbeddedBroker
 
 
 @pytest.fixture
@@ -17,13 +18,20 @@ async def bury(broker, topics):
     producer = AIOKafkaProducer(bootstrap_servers=broker)
     await producer.start()
 
-    async def put(key, value, topic="export-requests", partition=3, reason="it makes no sense"):
+    async def put(
+        key,
+        value,
+        topic="export-requests",
+        partition=3,
+        reason="it makes no sense",
+        at_ms="1700000000000",
+    ):
         headers = [
             ("reason", reason.encode()),
             ("topic", (topics.prefix + topic).encode()),
             ("partition", b"%d" % partition),
             ("offset", b"17"),
-            ("at_ms", b"1700000000000"),
+            ("at_ms", at_ms.encode()),
         ]
         name = topics.name("dead-letters")
         return (await producer.send_and_wait(name, value, key=key, headers=headers)).offset
@@ -92,6 +100,38 @@ async def test_a_letter_from_nowhere_is_not_put_back(broker, topics, bury):
         letter = await find_dead_letter(broker, topics, await bury(b"k", b"v", **fields))
         with pytest.raises(InvalidRecord):
             await put_back(broker, topics, [letter])
+
+
+async def test_letters_that_no_clock_has_dated_are_listed(broker, topics, bury):
+    for at_ms in ("99999999999999999", "9" * 40, "9" * 5000, "-1", "soon"):
+        offset = await bury(b"k", b"v", at_ms=at_ms)
+    status, out = await command(broker, topics, "list")
+    assert status == 0, out
+    assert "  99999999999999999 ms  " in out
+    assert len(out.splitlines()) == 5
+    status, out = await command(broker, topics, "show", str(offset))
+    assert status == 0, out
+
+
+async def test_the_commands_find_the_embedded_broker_of_a_running_service(tmp_path, monkeypatch):
+    monkeypatch.delenv("EXPORT_BROKER", raising=False)
+
+    async def run(*words):
+        ran = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "app", *words, "--data-dir", str(tmp_path)),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        out, _ = await ran.communicate()
+        return ran.returncode, out.decode()
+
+    with EmbeddedBroker(tmp_path / "broker"):
+        assert (await run("topics"))[0] == 0
+        assert await run("dead-letters", "list") == (0, "")
+    for words in (("topics",), ("dead-letters", "list"), ("dead-letters", "replay", "1")):
+        status, out = await run(*words)
+        assert status == 1
+        assert out.startswith(f"error: no embedded broker runs in {tmp_path / 'broker'}: name")
 
 
 async def test_the_command_lists_shows_and_replays(broker, topics, bury, codec):

@@ -99,6 +99,36 @@ def test_a_broker_that_ignores_sigterm_is_killed_at_the_deadline(tmp_path):
     assert not broker.is_running()
 
 
+SLOW_SAVE = """
+import signal, sys, time
+from pathlib import Path
+
+def save(*_):
+    with Path(sys.argv[1], "kafka.tmp").open("w") as unfinished:
+        for _ in range(20):
+            unfinished.write("more")
+            unfinished.flush()
+            time.sleep(0.1)
+    Path(sys.argv[1], "kafka.tmp").rename(Path(sys.argv[1], "kafka.json"))
+    sys.exit(0)
+
+signal.signal(signal.SIGTERM, save)
+print("ready", flush=True)
+signal.pause()
+"""
+
+
+def test_a_broker_that_is_still_saving_a_large_state_is_waited_for(tmp_path):
+    command = [sys.executable, "-c", SLOW_SAVE, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"ready\n"
+        broker = EmbeddedBroker(tmp_path)
+        broker._process = process
+        broker.stop(deadline_s=0.5)
+        assert process.returncode == 0
+    assert (tmp_path / "kafka.json").read_text() == 20 * "more"
+
+
 def test_without_a_wheel_the_error_says_how_to_name_a_broker(tmp_path, monkeypatch):
     monkeypatch.setattr(embedded_broker.util, "find_spec", lambda _name: None)
     with pytest.raises(BrokerUnavailable, match="EXPORT_BROKER=localhost:9092"):
@@ -112,6 +142,27 @@ def test_a_broker_that_ends_at_once_tells_its_last_words(tmp_path, monkeypatch):
     monkeypatch.setattr(embedded_broker, "broker_binary", lambda: script)
     with pytest.raises(BrokerUnavailable, match="ended with 3: no space left"):
         EmbeddedBroker(tmp_path / "data").start()
+
+
+@pytest.mark.parametrize("state", ["", '{"topics": [["a', "garbage", "{}"])
+def test_a_state_that_cannot_be_read_is_named_with_what_to_do(tmp_path, state):
+    (tmp_path / "kafka.json").write_text(state)
+    with pytest.raises(BrokerUnavailable) as refused:
+        EmbeddedBroker(tmp_path).start()
+    told = str(refused.value)
+    assert told.startswith(f"the broker cannot read the last state in {tmp_path / 'kafka.json'} (")
+    assert f"move the folder {tmp_path} away" in told
+    assert (tmp_path / "kafka.json").read_text() == state
+
+
+def test_only_the_last_words_of_this_start_are_told(tmp_path, monkeypatch):
+    script = tmp_path / "noida-db"
+    script.write_text("#!/bin/sh\necho another matter >&2\nexit 3\n")
+    script.chmod(0o755)
+    (tmp_path / "broker.log").write_text("failed to parse kafka snapshot: long ago\n")
+    monkeypatch.setattr(embedded_broker, "broker_binary", lambda: script)
+    with pytest.raises(BrokerUnavailable, match=r"^the broker ended with 3: another matter$"):
+        EmbeddedBroker(tmp_path).start()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's end")

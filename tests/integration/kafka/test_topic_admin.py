@@ -1,5 +1,6 @@
 import asyncio
 import dataclasses
+import sys
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -65,12 +66,57 @@ async def test_a_topic_that_differs_is_told_with_both_values(broker, topic_prefi
         )
     finally:
         await admin.close()
-    told = (await create_topics(broker, topics)).differences
+    report = await create_topics(broker, topics)
+    told = report.differences
     plans, finished = topics.name("export-plans"), topics.name("export-finished")
     assert f"{plans}: 2 partitions, must be 6" in told
     assert f"{plans}: retention.ms is 1000, must be 604800000" in told
     assert f"{finished}: cleanup.policy is delete, must be compact" in told
     assert not any(line.startswith(topics.name("export-requests")) for line in told)
+    assert report.dangers == (
+        f"{plans}: 2 partitions, must be 6",
+        f"{finished}: cleanup.policy is delete, must be compact",
+    )
+    assert not report.is_usable
+
+
+async def create_one(broker, topic):
+    admin = AIOKafkaAdminClient(bootstrap_servers=broker)
+    await admin.start()
+    try:
+        await admin.create_topics([topic])
+    finally:
+        await admin.close()
+
+
+async def run_topics(broker, topics, *words):
+    ran = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", "app", "topics", *words),
+        *("--broker", broker, "--prefix", topics.prefix),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    out, _ = await ran.communicate()
+    return ran.returncode, out.decode()
+
+
+async def test_the_command_accepts_another_retention_and_a_check_does_not(broker, topic_prefix):
+    topics = Topics(topic_prefix)
+    plans = topics.name("export-plans")
+    kept = {"retention.ms": "1209600000"}
+    await create_one(broker, NewTopic(plans, 6, 1, topic_configs=kept))
+    for words, status in (((), 0), (("--check",), 1)):
+        ended, out = await run_topics(broker, topics, *words)
+        assert f"differs: {plans}: retention.ms is 1209600000, must be 604800000" in out
+        assert ended == status
+
+
+async def test_the_command_refuses_a_changelog_that_forgets(broker, topic_prefix):
+    topics = Topics(topic_prefix)
+    finished = topics.name("export-finished")
+    await create_one(broker, NewTopic(finished, 6, 1))
+    ended, out = await run_topics(broker, topics)
+    assert f"cannot be used: {finished}: cleanup.policy is delete, must be compact" in out
+    assert ended == 1
 
 
 async def test_a_topic_the_broker_refuses_is_named(broker, topic_prefix, monkeypatch):

@@ -12,16 +12,20 @@ import pytest
 from PIL import Image, ImageDraw
 from shapely.geometry import box, mapping
 
+from app.assembly.make_package import delivered_footprint, table_plans
 from app.domain.area import area_to_wkb
-from app.domain.package_facts import PackageFacts, PackagePlan
+from app.domain.export_cover import ExportCover
+from app.domain.package_facts import PackageFacts, PackagePlan, ZoomArea
 from app.domain.tile_cover import TileCover
 from app.domain.tile_range import TileRange
 from app.package.assemble import AssemblyTask, MissingRanges, assemble
 from app.package.shard import Shard
+from app.package.table_plan import TablePlan
 from app.sources.folder import FolderTileSource
 from app.writing.write_range import write_range
 
 GOLDEN_BOX = (34.811938017107494, 31.95475033759175, 34.82237261707599, 31.96426962177354)
+COUNTRY_BOX = (34.2, 31.2, 35.6, 33.4)
 TILES_PER_RANGE = 4
 NOW_MS = 1_800_000_000_123
 
@@ -71,8 +75,8 @@ class Export:
         return self.tree / str(zoom) / str(col) / f"{row}.png"
 
     def new_shard(self, owner: str | None = None) -> Shard:
-        table = self.task.plan.table
-        return Shard.create(self.folder, owner=owner or next(self.owners), table=table)
+        tables = self.task.tile_tables
+        return Shard.create(self.folder, owner=owner or next(self.owners), tables=tables)
 
     def write(self, *numbers: int, on_error: str = "fail") -> None:
         """Write these ranges into a new shard."""
@@ -126,8 +130,7 @@ def export(tmp_path: Path) -> Export:
         export_id="0123456789ab",
         attempt="1-0",
         range_count=count,
-        tiles_by_zoom=cover.tiles_by_zoom,
-        finest_bounds=bounds,
+        tables=(TablePlan("BlueMarble", "Blue Marble 1.0", 0, cover.tiles_by_zoom, bounds),),
         footprint=mapping(box(bounds.west, bounds.south, bounds.east, bounds.north)),
     )
     made = Export(
@@ -148,4 +151,34 @@ def export(tmp_path: Path) -> Export:
 def skipping(export: Export) -> Export:
     """The same export with onError: skip."""
     export.task = replace(export.task, plan=replace(export.task.plan, on_error="skip"))
+    return export
+
+
+@pytest.fixture
+def several(export: Export) -> Export:
+    """The country down to zoom 9, and the harbour from zoom 3 down to zoom 14."""
+    areas = (
+        ZoomArea(area_to_wkb(box(*COUNTRY_BOX)), 0, 9),
+        ZoomArea(area_to_wkb(box(*GOLDEN_BOX)), 3, 14),
+    )
+    plan = replace(export.task.plan, area_wkb=b"", areas=areas)
+    cover = ExportCover.of_plan(plan, max_tiles=1000)
+    per_range = plan.tiles_per_range
+    layer = '{"id": "x", "productId": "BlueMarble", "footprint": %s}'
+    world = '{"type":"Polygon","coordinates":[[[0,0],[90,0],[90,90],[0,90],[0,0]]]}'
+    plan = replace(plan, layer_json=layer % world)
+    export.task = replace(
+        export.task,
+        plan=plan,
+        range_count=cover.range_count(per_range),
+        tables=table_plans(plan, cover),
+        footprint=delivered_footprint(plan, cover),
+    )
+    export.ranges = [cover.range_at(n, per_range) for n in range(export.task.range_count)]
+    for tile in set(export.tiles):
+        path = export.source_path(tile)
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            zoom, col, row = tile
+            Image.new("RGB", (256, 256), (zoom * 8, col % 256, row % 256)).save(path, "PNG")
     return export

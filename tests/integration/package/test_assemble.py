@@ -150,7 +150,9 @@ def test_all_tiles_missing_is_a_failure_with_a_reason(export):
 
 def test_ledgers_that_count_other_tiles_than_the_plan_are_a_failure(export):
     export.write_all()
-    export.task = replace(export.task, tiles_by_zoom=((0, 1), (1, 99)))
+    (table,) = export.task.tables
+    planned = replace(table, tiles_by_zoom=((0, 1), (1, 99)))
+    export.task = replace(export.task, tables=(planned,))
     with pytest.raises(LedgerMismatch, match="99"):
         export.assemble()
 
@@ -207,7 +209,7 @@ def test_a_continued_attempt_adopts_the_shards_of_the_failed_one(export, tmp_pat
     export.write(0, 1)
     export.write(3)
     new = tmp_path / "exports" / "0123456789ab" / "2-0"
-    options = {"owner": "w9", "table": "BlueMarble", "beat": lambda: None}
+    options = {"owner": "w9", "tables": export.task.tile_tables, "beat": lambda: None}
     adopted = adopt_shards(export.folder, new, **options)
     assert sorted(number for shard in adopted for number in shard.ranges) == [0, 1, 3]
     again = adopt_shards(export.folder, new, **options)

@@ -11,7 +11,15 @@ import rasterio
 from osgeo_utils.samples.validate_gpkg import check as validate_gpkg
 from PIL import Image
 
+from app.domain.area import BoundingBox
 from app.domain.package_facts import PackageFacts
+from app.package.geopackage import (
+    APPLICATION_ID,
+    USER_VERSION,
+    Contents,
+    create_tables,
+    describe_tiles,
+)
 from app.package.verify import verify_package
 
 TILES = 'SELECT zoom_level, tile_column, tile_row, tile_data FROM "BlueMarble" ORDER BY id'
@@ -232,3 +240,24 @@ def test_a_tile_of_another_size_is_named(export):
     export.assemble()
     (problem,) = verify_package(export.package).problems
     assert "5/38/10 is 300 by 256 pixels" in problem
+
+
+@pytest.mark.parametrize(("zoom", "opens"), [(21, True), (22, False)])
+def test_gdal_opens_a_table_around_the_world_up_to_zoom_21(tmp_path, zoom, opens):
+    """docs/package.md says so: at zoom 22 there are more pixels than GDAL can count."""
+    path = tmp_path / "world.gpkg"
+    connection = sqlite3.connect(path)
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {USER_VERSION}")
+    create_tables(connection, ["world"])
+    bounds = BoundingBox(-180, 10, 180, 10 + 180 / 2**zoom)
+    told = Contents("world", "world", bounds, [zoom], "2027-01-15T08:00:00.123Z", has_webp=False)
+    describe_tiles(connection, [told])
+    connection.commit()
+    connection.close()
+    if opens:
+        with rasterio.open(path) as dataset:
+            assert dataset.width == 2 ** (zoom + 1) * 256
+    else:
+        with pytest.raises(rasterio.errors.RasterioIOError):
+            rasterio.open(path)

@@ -13,14 +13,17 @@ import pytest
 from app.domain.errors import ShardLost, SourceUnavailable, StorageFull
 from app.domain.package_facts import TileColumnRun
 from app.domain.tile_range import TileRange, TileRun
+from app.domain.tile_tables import TileTables
 from app.package import connection as connection_module
 from app.package.ownership import boot_id
 from app.package.shard import Shard
 from app.package.taking import take_shards
 from app.sources.tile_source import Tile
+from app.writing import reading_thread
 from app.writing.write_range import BATCH_TILES, write_range
 
 JPEG = b"\xff\xd8\xff" + bytes(9_000) + b"\xff\xd9"
+LAYER = TileTables.single("layer")
 
 
 class CountingSource:
@@ -51,7 +54,7 @@ class OutOfReach(CountingSource):
 
 @pytest.fixture
 def shard(tmp_path):
-    made = Shard.create(tmp_path / "attempt", owner="w1", table="layer")
+    made = Shard.create(tmp_path / "attempt", owner="w1", tables=LAYER)
     yield made
     made.close()
 
@@ -111,6 +114,20 @@ def test_an_unreadable_tile_fails_the_range_and_leaves_nothing_of_it(shard):
     assert len(stored(shard)) == 500
 
 
+class Slow(CountingSource):
+    """Takes a while to find out that it has no tile to give."""
+
+    def read_many(self, tiles: Sequence[Tile]) -> list[bytes | None]:
+        threading.Event().wait(0.1)
+        raise SourceUnavailable(f"none of {len(tiles)} tiles can be read: a bad block")
+
+
+def test_with_skip_a_batch_of_unreadable_tiles_may_take_longer_than_one_answer(shard, monkeypatch):
+    monkeypatch.setattr(reading_thread, "READ_DEADLINE_S", 1.0)
+    (counts,) = write_range(shard, block(0, 1, 16), Slow(), on_error="skip")
+    assert counts.skipped == 16
+
+
 def test_with_skip_only_the_unreadable_tiles_are_left_out(shard, tmp_path):
     (counts,) = write_range(shard, block(0, 5, 30), OutOfReach(), on_error="skip")
     assert (counts.expected, counts.written, counts.skipped) == (150, 120, 30)
@@ -151,11 +168,11 @@ def test_bytes_that_no_geopackage_may_hold_are_not_stored(shard, on_error):
 def test_a_writer_whose_shard_was_taken_is_refused_and_can_open_another(shard):
     write_range(shard, block(0, 1, 10), CountingSource(), on_error="fail")
     folder = shard.path.parent
-    (taken,) = take_shards(folder, owner="assembler", table="layer", beat=lambda: None)
+    (taken,) = take_shards(folder, owner="assembler", tables=LAYER, beat=lambda: None)
     assert taken.ranges == {0}
     with pytest.raises(ShardLost, match="assembler"):
         write_range(shard, block(1, 1, 10), CountingSource(), on_error="fail")
-    other = Shard.create(folder, owner="w1", table="layer")
+    other = Shard.create(folder, owner="w1", tables=LAYER)
     write_range(other, block(1, 1, 10), CountingSource(), on_error="fail")
     other.close()
     assert other.path != shard.path
@@ -171,7 +188,7 @@ def test_a_shard_at_work_is_left_behind_by_the_assembler(shard, monkeypatch):
     monkeypatch.setattr(connection_module, "LOCK_WAIT_S", 0.05)
     with shard.writing(0) as rows:
         rows.insert([(1, 0, 0, JPEG)])
-        assert take_shards(shard.path.parent, owner="a", table="layer", beat=lambda: None) == []
+        assert take_shards(shard.path.parent, owner="a", tables=LAYER, beat=lambda: None) == []
         rows.record([])
     assert shard.recorded(0) == ()
 
@@ -180,18 +197,18 @@ def test_no_shard_is_seen_before_its_tables_and_owner_exist(tmp_path, monkeypatc
     seen = []
 
     def create_owner(*_: object) -> None:
-        seen.extend(take_shards(tmp_path, owner="a", table="layer", beat=lambda: None))
+        seen.extend(take_shards(tmp_path, owner="a", tables=LAYER, beat=lambda: None))
         seen.append("looked")
 
     monkeypatch.setattr("app.package.shard.create_owner", create_owner)
-    Shard.create(tmp_path, owner="w1", table="layer").close()
+    Shard.create(tmp_path, owner="w1", tables=LAYER).close()
     assert seen == ["looked"]
 
 
 @pytest.mark.parametrize(("owner", "table"), [("../x", "t"), ("w", 'a"b'), ("w", "gpkg_contents")])
 def test_names_that_could_do_harm_are_refused(tmp_path, owner, table):
     with pytest.raises(ValueError, match="cannot name"):
-        Shard.create(tmp_path, owner=owner, table=table)
+        Shard.create(tmp_path, owner=owner, tables=TileTables.single(table))
 
 
 def test_a_full_disk_is_told_as_such_and_leaves_nothing_of_the_range(shard):
@@ -210,11 +227,12 @@ def test_a_disk_without_room_for_a_new_shard_is_told_as_such(tmp_path):
         "import resource, signal\n"
         "from pathlib import Path\n"
         "from app.domain.errors import StorageFull, StorageUnavailable\n"
+        "from app.domain.tile_tables import TileTables\n"
         "from app.package.shard import Shard\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))\n"
         "try:\n"
-        f"    Shard.create(Path({str(tmp_path)!r}), owner='w', table='t')\n"
+        f"    Shard.create(Path({str(tmp_path)!r}), owner='w', tables=TileTables.single('t'))\n"
         "except (StorageFull, StorageUnavailable):\n"
         "    print('told')\n"
     )
@@ -226,6 +244,7 @@ KILLED_WRITER = """
 import os, signal, sys
 from pathlib import Path
 from app.domain.tile_range import TileRange, TileRun
+from app.domain.tile_tables import TileTables
 from app.package.shard import Shard
 from app.writing.write_range import write_range
 
@@ -237,7 +256,7 @@ class Source:
             os.kill(os.getpid(), signal.SIGKILL)
         return [b"\\xff\\xd8\\xff" + bytes(9000) + b"\\xff\\xd9" for _ in tiles]
 
-shard = Shard.create(Path(sys.argv[1]), owner="killed", table="layer")
+shard = Shard.create(Path(sys.argv[1]), owner="killed", tables=TileTables.single("layer"))
 for number in range(3):
     runs = (TileRun(9, number * 10, number * 10 + 4, 0, 199),)
     write_range(shard, TileRange(number, runs), Source(), on_error="fail")
@@ -251,7 +270,7 @@ def test_killed_in_the_middle_of_a_range_a_shard_keeps_the_ranges_before_it(tmp_
         [sys.executable, "-c", KILLED_WRITER, str(tmp_path), str(tiles_before)], check=False
     )
     assert killed.returncode == -signal.SIGKILL
-    (taken,) = take_shards(tmp_path, owner="assembler", table="layer", beat=lambda: None)
+    (taken,) = take_shards(tmp_path, owner="assembler", tables=LAYER, beat=lambda: None)
     done = tiles_before // 1_000
     assert taken.ranges == set(range(done))
     connection = sqlite3.connect(taken.path)
@@ -267,7 +286,7 @@ def test_a_shard_from_before_a_restart_of_the_machine_is_looked_through(shard, m
     shard.close()
     boot_id.cache_clear()
     monkeypatch.setattr("app.package.taking.boot_id", lambda: "another")
-    (taken,) = take_shards(shard.path.parent, owner="a", table="layer", beat=lambda: None)
+    (taken,) = take_shards(shard.path.parent, owner="a", tables=LAYER, beat=lambda: None)
     assert taken.ranges == {0}
 
 
@@ -278,7 +297,7 @@ def test_pages_lost_in_a_power_cut_are_found_and_the_shard_is_set_aside(shard, m
         file.seek(-4096, os.SEEK_END)
         file.write(bytes(4096))
     monkeypatch.setattr("app.package.taking.boot_id", lambda: "another")
-    assert take_shards(shard.path.parent, owner="a", table="layer", beat=lambda: None) == []
+    assert take_shards(shard.path.parent, owner="a", tables=LAYER, beat=lambda: None) == []
     assert [path.name for path in shard.path.parent.iterdir()] == [f"lost-{shard.path.name}"]
 
 
@@ -286,6 +305,7 @@ MEASURED_WRITER = """
 import resource, sys
 from pathlib import Path
 from app.domain.tile_range import TileRange, TileRun
+from app.domain.tile_tables import TileTables
 from app.package.shard import Shard
 from app.writing.write_range import write_range
 
@@ -296,7 +316,7 @@ class Source:
 def peak_mb():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
-shard = Shard.create(Path(sys.argv[1]), owner="measured", table="layer")
+shard = Shard.create(Path(sys.argv[1]), owner="measured", tables=TileTables.single("layer"))
 first = TileRange(0, (TileRun(9, 0, 0, 0, 0),))
 write_range(shard, first, Source(), on_error="fail")
 idle = peak_mb()

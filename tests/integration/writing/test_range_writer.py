@@ -3,6 +3,8 @@
 import asyncio
 import io
 import shutil
+import sqlite3
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -15,6 +17,8 @@ from PIL import Image
 
 from app.domain.errors import StorageFull, StorageUnavailable
 from app.domain.records import RangeUnreadable, RangeWritten, TileRunOrdered, WriteRange
+from app.domain.tile_tables import TileTables
+from app.package.shard import Shard
 from app.sources.opening import open_source
 from app.store.artifact_store import ArtifactStore
 from app.writing.open_shards import IDLE_SHARDS, OpenShards
@@ -151,3 +155,111 @@ async def test_only_so_many_shards_stay_open(writer, tmp_path):
     assert len(writer.shards._seats) <= IDLE_SHARDS
     first = await writer.write(replace(order(1), export_id="00" * 32))
     assert isinstance(first.record, RangeWritten)
+
+
+async def test_whoever_closes_idle_shards_waits_for_none_that_was_taken_meanwhile(
+    writer, monkeypatch
+):
+    names = [f"{number:02x}" * 32 for number in range(3)]
+    for name in names:
+        await writer.write(order(export_id=name))
+    closing, go_on = threading.Event(), threading.Event()
+    first = writer.shards._seats[names[0], order().attempt].shard
+    close = Shard.close
+
+    def slowly(shard):
+        if shard is first:
+            closing.set()
+            go_on.wait(20)
+        close(shard)
+
+    monkeypatch.setattr(Shard, "close", slowly)
+    monkeypatch.setattr("app.writing.open_shards.IDLE_SHARDS", 0)
+    tables = TileTables.single("relief")
+    leaving = asyncio.create_task(writer.write(order(1, export_id=names[2])))
+    await asyncio.to_thread(closing.wait, 20)
+    async with writer.shards.borrow(names[1], order().attempt, tables):
+        go_on.set()
+        async with asyncio.timeout(10):
+            assert isinstance((await leaving).record, RangeWritten)
+
+
+class Hanging:
+    """Answers when it is allowed to; any path of a layer may be opened."""
+
+    def __init__(self, layers):
+        self.layers = layers
+        self.answer = threading.Event()
+        self.asked = []
+
+    def open(self, source):
+        if source["path"] == "opening hangs":
+            self.asked.append(source["path"])
+            self.answer.wait(20)
+        if "hangs" not in source["path"]:
+            return open_source(source, [self.layers])
+        return self.Source(self, source["path"])
+
+    class Source:
+        def __init__(self, desk, path):
+            self.desk, self.path = desk, path
+
+        def read_many(self, tiles):
+            if self.path != "opening hangs":
+                self.desk.asked.append(self.path)
+                self.desk.answer.wait(20)
+            return [b"\xff\xd8\xff\xd9 late" for _ in tiles]
+
+
+@pytest.fixture
+def hanging(layers, writer, monkeypatch):
+    """Sources that hang; the writer gives them up soon."""
+    made = Hanging(layers)
+    writer.open_source = made.open
+    monkeypatch.setattr("app.writing.reading_thread.READ_DEADLINE_S", 0.1)
+    yield made
+    made.answer.set()
+
+
+def from_path(path, export_id="ab" * 32, number=0):
+    source = orjson.dumps({"type": "folder", "path": path}).decode()
+    return order(number, source_json=source, export_id=export_id)
+
+
+@pytest.mark.parametrize("path", ["reading hangs", "opening hangs"])
+async def test_a_source_that_hangs_is_given_up_and_asked_again_only_when_it_has_answered(
+    writer, hanging, tmp_path, path
+):
+    """Promise: nothing hangs a worker, and what comes late is written nowhere."""
+    before = set(threading.enumerate())
+    first = await writer.write(from_path(path))
+    assert isinstance(first.record, RangeUnreadable)
+    assert "has not answered for 0.1 s" in first.record.reason
+    assert not first.record.fatal
+    again = await writer.write(from_path(path, number=1))
+    assert "hangs" in again.record.reason
+    assert hanging.asked == [path]
+    (left,) = [t for t in set(threading.enumerate()) - before if t.name == "read tiles"]
+    hanging.answer.set()
+    await asyncio.to_thread(left.join, 10)
+    (shard,) = shards(tmp_path)
+    assert stored(shard) == 0
+    last = await writer.write(from_path(path))
+    assert isinstance(last.record, RangeWritten)
+    assert stored(shard) == 5
+
+
+async def test_sources_that_hang_hold_no_thread_that_others_need(writer, hanging):
+    """Promise: more layers hang than ranges are written at a time, and the others go on."""
+    hung = [writer.write(from_path(f"{n} hangs", export_id=f"{n:02x}" * 32)) for n in range(5)]
+    for send in await asyncio.gather(*hung):
+        assert isinstance(send.record, RangeUnreadable)
+    send = await writer.write(from_path("relief", export_id="cd" * 32))
+    assert isinstance(send.record, RangeWritten)
+
+
+def stored(shard):
+    connection = sqlite3.connect(shard)
+    (count,) = connection.execute("SELECT count(*) FROM relief").fetchone()
+    connection.close()
+    return count

@@ -1,9 +1,11 @@
 """What nobody orders to be removed goes all the same; packages and living attempts stay."""
 
+import asyncio
 import os
 
 import pytest
 
+from app.domain.errors import StorageUnavailable
 from app.store.artifact_store import ArtifactStore
 from app.writing.sweeper import ORPHAN_S, Sweeper
 
@@ -74,3 +76,21 @@ def test_what_is_no_attempt_of_ours_is_left_alone(store, sweeper):
 
 def test_a_store_that_is_not_there_yet_is_swept_without_complaint(sweeper):
     sweeper.sweep()
+
+
+async def test_a_sweep_that_fails_in_any_way_is_tried_again(monkeypatch, eventually):
+    monkeypatch.setattr("app.writing.sweeper.SHORTEST_PAUSE_S", 0.001)
+    failures = [ValueError("what a folder"), StorageUnavailable("no answer")]
+
+    class FailingStore:
+        def leftovers(self, _now_s, **_ages):
+            if failures:
+                raise failures.pop()
+            looked.set()
+            return []
+
+    looked = asyncio.Event()
+    running = asyncio.create_task(Sweeper(FailingStore(), 0.0, lambda: 0).run())
+    await asyncio.wait_for(looked.wait(), 10)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)

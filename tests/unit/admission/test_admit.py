@@ -6,8 +6,10 @@ import pytest
 
 from app.admission.admit import Admission
 from app.domain.errors import CatalogueUnavailable, StorageUnavailable
+from app.domain.ingress_seal import IngressSeal
 from app.domain.judgement import RequestLimits
-from app.domain.records import ExportRequested, RequestAdmitted, RequestRefused
+from app.domain.record_fields import MAX_CLIENT_CHARS
+from app.domain.records import ExportCommanded, ExportRequested, RequestAdmitted, RequestRefused
 
 LAYER_ID = "11111111-1111-4111-8111-111111111111"
 LAYER = {
@@ -97,6 +99,8 @@ async def test_the_same_request_twice_means_the_same(admission):
         ({"layer_id": "22222222-2222-4222-8222-222222222222"}, 404, "dbId"),
         ({"request_id": "x" * 101}, 400, "requestId"),
         ({"target_resolution_deg": 1e-6}, 400, "targetResolution"),
+        ({"client": "x" * 257}, 400, "client has 257 characters, more than 256"),
+        ({"retry_of": "x" * 101}, 400, "retryOf"),
     ],
 )
 async def test_what_can_never_succeed_is_refused_and_becomes_a_dead_letter(
@@ -146,6 +150,15 @@ async def test_after_an_hour_in_vain_a_request_is_refused_with_the_reason(admiss
     assert decision.dead_letter is None
 
 
+async def test_a_refusal_is_told_to_none_but_the_webhooks_that_may_be_called(admission):
+    urls = ("http://10.0.0.7/hook", "http://a.example/", "ftp://b.example/", "http://127.1/")
+    decision = await admission.admit(replace(REQUEST, callback_urls=urls))
+    record = only_send(decision).record
+    assert isinstance(record, RequestRefused)
+    assert 'callbackURLs[0] is "http://10.0.0.7/hook"' in record.reason
+    assert record.callback_urls == ("http://a.example/",)
+
+
 @pytest.mark.parametrize("bbox", ["[NaN,0,1,1]", "no JSON", "[" * 100_000, " " * 1_000_001 + "1"])
 async def test_a_bbox_that_no_answer_can_echo_is_refused_and_not_echoed(admission, bbox):
     refused = only_send(await admission.admit(replace(REQUEST, bbox_json=bbox))).record
@@ -164,3 +177,100 @@ async def test_a_request_id_of_a_million_characters_is_a_dead_letter_only(admiss
     decision = await admission.admit(replace(REQUEST, request_id="i" * 1_000_000))
     assert decision.sends == ()
     assert "1000000 characters" in decision.dead_letter
+
+
+COMMAND = ExportCommanded("r1", 5, "ann", "redeliver", "http://a/")
+
+
+async def test_a_command_goes_to_the_registrar_with_the_time_of_the_service(admission):
+    send = only_send(await admission.command(COMMAND))
+    assert (send.topic, send.key) == ("export-registry", "r1")
+    assert send.record == replace(COMMAND, at_ms=admission.now_ms())
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"request_id": ""}, "request_id has 0 characters"),
+        ({"request_id": "i" * 101}, "request_id has 101 characters"),
+        ({"client": "c" * 257}, "client of a command has 257 characters"),
+        ({"command": "c" * 201}, "command of a command has 201 characters"),
+        ({"argument": "h" * 2_049}, "argument of a command has 2049 characters, more than 2048"),
+    ],
+)
+async def test_a_command_that_fits_no_row_is_a_dead_letter(admission, fields, named):
+    decision = await admission.command(replace(COMMAND, **fields))
+    assert decision.sends == ()
+    assert named in decision.dead_letter
+
+
+SEAL = IngressSeal(b"a secret of the ingresses")
+
+
+@pytest.mark.parametrize("kind", ["sealed", "claims to be", "straight"])
+async def test_only_the_ingress_names_clients_where_others_are_not_trusted(listed, kind):
+    trusting = Admission(listed, listed, RequestLimits(), lambda: 5)
+    wary = Admission(listed, listed, RequestLimits(), lambda: 5, seal=SEAL)
+    asked = replace(REQUEST, client="ann", via_http=kind != "straight")
+    ordered = replace(COMMAND, by_administrator=True, via_http=kind != "straight")
+    if kind == "sealed":
+        asked, ordered = SEAL.sealed(asked), SEAL.sealed(ordered)
+    told = [
+        (only_send(await one.admit(asked)).record, only_send(await one.command(ordered)).record)
+        for one in (trusting, wary)
+    ]
+    names = [(request.client, order.client, order.by_administrator) for request, order in told]
+    believed = ("ann", "ann", True)
+    assert names == [believed, believed if kind == "sealed" else ("(kafka)", "(kafka)", False)]
+    assert [request.via_http for request, _ in told] == [kind != "straight", kind == "sealed"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"client": "bob"},
+        {"request_id": "11111111-1111-4111-8111-11111111110f"},
+        {"bbox_json": "[0,0,1,1]"},
+        {"callback_urls": ("http://b",)},
+        {"seal": "0" * 64},
+        {"seal": "é"},
+    ],
+)
+async def test_a_seal_is_good_for_the_request_that_the_ingress_saw(listed, change):
+    wary = Admission(listed, listed, RequestLimits(), lambda: 5, seal=SEAL)
+    stolen = replace(SEAL.sealed(replace(REQUEST, client="ann", via_http=True)), **change)
+    assert only_send(await wary.admit(stolen)).record.client == "(kafka)"
+
+
+async def test_a_sealed_request_that_was_put_back_is_still_its_clients(listed):
+    now_ms = [5]
+    wary = Admission(listed, listed, RequestLimits(), lambda: now_ms[0], seal=SEAL)
+    listed.error = CatalogueUnavailable("away")
+    back = only_send(await wary.admit(SEAL.sealed(replace(REQUEST, client="ann")))).record
+    listed.error, now_ms[0] = None, 60_000
+    assert back.tries == 1
+    assert only_send(await wary.admit(back)).record.client == "ann"
+
+
+async def test_a_command_is_sealed_with_its_argument(listed):
+    wary = Admission(listed, listed, RequestLimits(), lambda: 5, seal=SEAL)
+    sealed = SEAL.sealed(replace(COMMAND, client="ann", via_http=True))
+    for change in ({"command": "delete"}, {"argument": "7"}, {"by_administrator": True}):
+        record = only_send(await wary.command(replace(sealed, **change))).record
+        assert (record.client, record.by_administrator, record.via_http) == (
+            "(kafka)",
+            False,
+            False,
+        )
+
+
+async def test_who_names_no_client_is_anonymous(admission):
+    asked = only_send(await admission.admit(replace(REQUEST, client=""))).record
+    ordered = only_send(await admission.command(replace(COMMAND, client=""))).record
+    assert (asked.client, ordered.client) == ("anonymous", "anonymous")
+
+
+async def test_a_client_with_the_longest_name_of_a_token_can_ask_and_order(admission):
+    name = "c" * MAX_CLIENT_CHARS
+    assert only_send(await admission.admit(replace(REQUEST, client=name))).record.client == name
+    assert only_send(await admission.command(replace(COMMAND, client=name))).record.client == name

@@ -1,6 +1,7 @@
 """The folder catalogue on a real folder."""
 
 import asyncio
+import errno
 import os
 from pathlib import Path
 
@@ -82,6 +83,56 @@ async def test_a_file_that_may_not_be_read_does_not_break_the_others(tmp_path):
     with capture_logs() as lines:
         assert [layer["id"] for layer in await FolderCatalogue(tmp_path).all()] == [TWO]
     assert len(lines) == 3
+
+
+@pytest.fixture
+def failing_disk():
+    """Make every look at a file fail, until it is undone."""
+    with pytest.MonkeyPatch.context() as patched:
+
+        def fail(number: int, where: str = "_stamp_of") -> pytest.MonkeyPatch:
+            def refuse(*_: object) -> None:
+                raise OSError(number, os.strerror(number))
+
+            patched.setattr(f"app.catalogue.folder.{where}", refuse)
+            return patched
+
+        yield fail
+
+
+@pytest.mark.parametrize("where", ["_stamp_of", "_read_file"])
+async def test_a_file_that_cannot_be_read_for_a_moment_counts_as_it_was_read_last(
+    tmp_path, failing_disk, where
+):
+    path = put(tmp_path, "one.json", ONE)
+    catalogue = FolderCatalogue(tmp_path)
+    before = await catalogue.find(ONE)
+    put(tmp_path, "one.json", ONE, productVersion="2.0")
+    patched = failing_disk(errno.EIO, where)
+    assert await catalogue.find(ONE) == before
+    assert await catalogue.all() == [before]
+    patched.undo()
+    found = await catalogue.find(ONE)
+    assert found is not None
+    assert found["productVersion"] == "2.0"
+    path.unlink()
+    assert await catalogue.find(ONE) is None
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE, errno.EACCES])
+async def test_a_layer_whose_file_was_never_read_is_out_of_reach_and_not_unknown(
+    tmp_path, failing_disk, number
+):
+    put(tmp_path, "one.json", ONE)
+    catalogue = FolderCatalogue(tmp_path)
+    patched = failing_disk(number)
+    for layer_id in (ONE, TWO):
+        with pytest.raises(CatalogueUnavailable, match=r"one\.json cannot be read"):
+            await catalogue.find(layer_id)
+    assert await catalogue.all() == []
+    patched.undo()
+    assert await catalogue.find(ONE) is not None
+    assert await catalogue.find(TWO) is None
 
 
 async def test_of_two_files_with_one_id_the_first_by_name_counts(tmp_path):

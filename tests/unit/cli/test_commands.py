@@ -9,8 +9,19 @@ from typer.testing import CliRunner
 
 from app.cli.processes import Processes
 from app.cli.typer_app import build_typer_app
+from app.settings import Settings
 
-COMMANDS = ("up", "ingress", "coordinator", "worker", "topics", "demo", "export", "verify")
+COMMANDS = (
+    "up",
+    "ingress",
+    "coordinator",
+    "worker",
+    "topics",
+    "demo",
+    "export",
+    "verify",
+    "settings",
+)
 
 
 @pytest.fixture
@@ -80,3 +91,41 @@ def test_verify_refuses_what_is_no_package(command, tmp_path):
     assert shown.exit_code == 1
     assert "error: " in shown.output
     assert command("verify", str(Path("nowhere.gpkg"))).exit_code == 1
+
+
+def test_everything_on_one_machine_does_not_start_open_to_others_by_mistake(command, tmp_path):
+    shown = command("up", "--host", "0.0.0.0", "--data-dir", str(tmp_path / "data"))
+    assert shown.exit_code == 1
+    assert "EXPORT_OPEN_TO_ALL" in shown.output
+    assert not (tmp_path / "data").exists()
+
+
+def test_all_settings_are_listed_and_explained_and_secrets_are_not_shown(command, monkeypatch):
+    key = "whsec_" + "c2VjcmV0" * 4
+    monkeypatch.setenv("EXPORT_WEBHOOK_SECRETS", f'["{key}"]')
+    monkeypatch.setenv("EXPORT_CORS_ORIGINS", '["https://maps.example"]')
+    shown = command("settings")
+    assert shown.exit_code == 0
+    lines = shown.output.splitlines()
+    assert len(lines) == 2 * len(Settings.model_fields)
+    assert all(explained.strip() for explained in lines[1::2])
+    assert '* EXPORT_CORS_ORIGINS = ["https://maps.example"]' in lines
+    assert "EXPORT_PORT = 8080" in lines
+    assert "* EXPORT_WEBHOOK_SECRETS = (secret)" in lines
+    assert key not in shown.output
+
+
+def test_a_setting_that_cannot_be_used_ends_a_command_with_its_name(command, monkeypatch):
+    monkeypatch.setenv("EXPORT_PORT", "http")
+    shown = command("worker")
+    assert shown.exit_code == 1
+    assert "EXPORT_PORT is 'http'" in shown.output
+
+
+def test_nothing_starts_with_a_key_file_that_is_not_there(command, tmp_path, monkeypatch):
+    monkeypatch.setenv("EXPORT_JWKS_FILE", str(tmp_path / "none.json"))
+    shown = command("up", "--data-dir", str(tmp_path / "data"))
+    assert shown.exit_code == 1
+    assert "error: EXPORT_JWKS_FILE is" in shown.output
+    assert "No such file" in shown.output
+    assert not (tmp_path / "data").exists()

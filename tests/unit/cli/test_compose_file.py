@@ -57,3 +57,9 @@ def test_the_image_gets_every_file_that_it_is_built_from():
         for word in line.split()[1:-1]
     }
     assert copied == allowed
+
+
+def test_without_keys_the_ingress_is_told_to_be_open_to_its_network(services):
+    told = services["ingress"]["environment"]
+    assert told["EXPORT_HOST"] == "0.0.0.0"
+    assert told["EXPORT_OPEN_TO_ALL"] == "true"

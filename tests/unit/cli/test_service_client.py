@@ -1,7 +1,7 @@
 """The client of `export` against a stand-in of the service over real HTTP."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from aiohttp import web
@@ -27,12 +27,15 @@ class StandIn:
     statuses: list = field(default_factory=list)
     cut_after: int | None = None
     ranges: list = field(default_factory=list)
+    links: tuple = (200, {})
+    shown: list = field(default_factory=list)
 
     def web_app(self) -> web.Application:
         web_app = web.Application()
         web_app.router.add_post("/create", self.create)
         web_app.router.add_get("/taskStatus/{id}", self.status)
         web_app.router.add_get("/p.gpkg", self.download)
+        web_app.router.add_post("/exports/r/links", self.make_links)
         return web_app
 
     async def create(self, _request: web.Request) -> web.Response:
@@ -40,6 +43,11 @@ class StandIn:
 
     async def status(self, _request: web.Request) -> web.Response:
         return self.next_of(self.statuses)
+
+    async def make_links(self, request: web.Request) -> web.Response:
+        self.shown.append(request.headers.get("Authorization"))
+        status, body = self.links
+        return web.json_response(body, status=status)
 
     def next_of(self, answers: list) -> web.Response:
         status, body = answers.pop(0) if len(answers) > 1 else answers[0]
@@ -156,3 +164,21 @@ async def test_bytes_that_are_not_the_promised_ones_are_refused(stand_in, url, t
         with pytest.raises(DownloadDamaged, match="promised sha256 0000"):
             await client.download_package(finished_export(url, "0" * 64), path, lambda *_: None)
     assert not path.exists()
+
+
+async def test_links_that_outlast_the_token_take_the_place_of_addresses(stand_in, url):
+    stand_in.links = (200, {"fileUri": f"{url}p.gpkg?signature=s", "metadataUri": f"{url}p.json"})
+    export = replace(finished_export(url), request_id="r")
+    async with ServiceClient.connected(url, token="t") as client:
+        linked = await client.linked(export)
+    assert (linked.file_uri, linked.metadata_uri) == (f"{url}p.gpkg?signature=s", f"{url}p.json")
+    assert linked.sha256 == export.sha256
+    assert stand_in.shown == ["Bearer t"]
+
+
+async def test_a_token_that_may_not_is_told_in_the_words_of_the_service(stand_in, url):
+    stand_in.links = (403, {"message": "d is dem"})
+    async with ServiceClient.connected(url) as client:
+        with pytest.raises(ExportRefused, match="d is dem"):
+            await client.linked(replace(finished_export(url), request_id="r"))
+    assert stand_in.shown == [None]

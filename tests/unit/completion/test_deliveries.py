@@ -149,6 +149,16 @@ def test_what_was_given_up_has_three_days_again_when_somebody_asks(partition):
     assert partition.tries(key, 500, at_ms=late_ms + 1 + GIVE_UP_MS).state == "given-up"
 
 
+def test_the_last_try_is_made_when_the_three_days_end_and_none_after_it(partition):
+    key, at_ms, tries = delivery_id("r1", A), NOW_MS, 0
+    while (row := partition.tries(key, 503, at_ms=at_ms, retry_at_ms=at_ms + 1)).state == "pending":
+        assert at_ms < row.next_at_ms <= NOW_MS + GIVE_UP_MS
+        at_ms, tries = row.next_at_ms, tries + 1
+    assert at_ms == NOW_MS + GIVE_UP_MS
+    assert 72 < tries < 100
+    assert (row.state, row.next_at_ms, row.http_status) == ("given-up", 0, 503)
+
+
 def test_every_address_is_warned_of_an_expiry_once(partition):
     partition.tries(delivery_id("r1", A), 200)
     warning = RequestExpiring("r1", NOW_MS + 1, EXPIRES_MS)
@@ -194,7 +204,12 @@ def test_warnings_and_trials_survive_a_restart(partition):
     for (table, key), row in partition.rows.items():
         restarted.load(table, key, row)
     later_ms = NOW_MS + 10_000
-    assert dict(restarted.due(later_ms)) == dict(partition.owner.due(later_ms))
+    calls, known = restarted.calls, partition.owner.calls
+    assert sorted(calls.receivers(later_ms)) == ["a:80", "b:80"]
+    for receiver in ("a:80", "b:80"):
+        ids = list(calls.due(receiver, later_ms))
+        assert ids == list(known.due(receiver, later_ms))
+        assert len(ids) == 2
     assert len(restarted.pending) == 4
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from app.completion.owner import Completion
 from app.domain.area import area_to_wkb
+from app.domain.client_limits import ClientLimits
 from app.domain.decision import Decision, Send
 from app.domain.inbox import InboxPosition
 from app.domain.package_facts import PackageFacts, ZoomCounts, ZoomTiles
@@ -44,10 +45,12 @@ class Pipeline:
     copies: int = 1
     now_ms: int = 1_700_000_000_000
     max_running: int = 8
+    spare_running: int = 0
     range_bytes: int = 1_000_000
     sent: list[Send] = field(default_factory=list)
     dead: list[str] = field(default_factory=list)
     rows: dict[tuple[str, str], Any] = field(default_factory=dict)
+    limits: ClientLimits = field(default_factory=ClientLimits)
     answers: bool = True
     """Whether the worker answers its orders at once."""
     adoptable: tuple[RangeSpan, ...] = ()
@@ -62,7 +65,16 @@ class Pipeline:
     def start(self) -> None:
         """Build the owners from the rows, as after a crash."""
         rules = RegistrarRules(
-            "http://here", 30 * DAY_MS, self.max_running, self.range_bytes, 50_000, 3_600_000
+            base_url="http://here",
+            package_ms=30 * DAY_MS,
+            max_running=self.max_running,
+            spare_running=self.spare_running,
+            range_bytes=self.range_bytes,
+            range_tiles=50_000,
+            grace_ms=3_600_000,
+            package_max_ms=365 * DAY_MS,
+            expiring_notice_ms=3 * DAY_MS,
+            limits=self.limits,
         )
         self.registrar = Registrar(rules)
         self.planner = Planner(Covers())

@@ -18,6 +18,10 @@ from app.domain.records import (
     RequestProgress,
     WriteRange,
 )
+from app.domain.rows import ExportRow
+from app.planning.state import attempt_order
+from app.registrar.attempts import start, to_be_removed
+from app.registrar.state import Moment
 
 HOUR_S = 3600
 DAY_S = 24 * HOUR_S
@@ -341,3 +345,13 @@ def test_forgotten_exports_and_requests_leave_tombstones_for_those_who_show_them
     gone = {send.key for send in waits.sent if send.record is None}
     assert gone == {record.export_id, "r1"}
     assert all(send.topic == "export-progress" for send in waits.sent if send.record is None)
+
+
+def test_an_attempt_is_never_named_like_one_whose_files_still_have_to_go():
+    """A broker that has forgotten its last records gives their offsets again."""
+    moment = Moment(now_ms=1_700_000_000_000, offset=7)
+    waiting = ExportRow("waiting", "", "layer", 1000, 0, tile_count=1, estimated_bytes=1)
+    first = start(waiting, moment)
+    again = start(replace(waiting, removals=to_be_removed(first, 0).removals), moment)
+    assert (first.attempt, again.attempt) == ("1700000000000-7", "1700000000001-7")
+    assert attempt_order(again.attempt) > attempt_order(first.attempt)

@@ -262,3 +262,18 @@ def test_an_export_whose_ranges_are_lost_again_and_again_fails_with_that_reason(
     for _ in range(11):
         news(big, RangesMissing, (RangeSpan(0, 0),))
     assert "lost 10 times in a row" in big.results["r1"].error_reason
+
+
+def test_a_window_that_a_dying_broker_emptied_is_filled_again_at_the_next_look(big):
+    """Done ranges that the row does not know to be ordered, and no lease of the others."""
+    key = ("progress", big.export.export_id)
+    row = EMPTY
+    for number in (4, 5, 6):
+        row = with_done(row, number)
+    big.rows[key] = replace(row, attempt=progress(big).attempt, beat_at_ms=progress(big).beat_at_ms)
+    big.orders.clear()
+    big.start()
+    big.tick(6)
+    assert [order.range_number for order in ranges(big)] == [0, 1, 2]
+    answer_all(big)
+    assert big.records(ExportAssembled)

@@ -4,11 +4,15 @@ from dataclasses import replace
 
 import pytest
 
+from app.domain.client_limits import ClientLimits
 from app.domain.decision import NOTHING
 from app.domain.inbox import InboxPosition
+from app.domain.package_facts import PackageFacts, ZoomCounts
 from app.domain.records import (
     ExportAssembled,
+    ExportBeat,
     ExportFailed,
+    ExportProgress,
     ExportStarted,
     RedeliveryAsked,
     RequestConfirmed,
@@ -17,6 +21,7 @@ from app.domain.records import (
     RequestSettled,
     WriteRange,
 )
+from app.planning.plan import WINDOW
 
 
 def verdicts(pipeline):
@@ -48,7 +53,7 @@ def test_a_small_export_takes_eight_records_from_request_to_result(pipeline):
 def test_nothing_is_left_running_after_a_result(pipeline):
     pipeline.ask("r1")
     left = {table for table, _ in pipeline.rows}
-    assert left == {"requests", "exports", "layers", "results"}
+    assert left == {"requests", "bodies", "exports", "layers", "results"}
     assert pipeline.registrar.state.reserved_bytes() == 0
 
 
@@ -96,6 +101,12 @@ def test_a_repeat_over_http_is_answered_by_the_first_and_its_new_webhook_is_adde
     called = sorted((row.request_id, row.url) for row in pipeline.deliveries)
     assert called == [("r1", "http://a"), ("r1", "http://b")]
     assert pipeline.results.keys() == {"r1", "r2"}
+
+
+def test_a_repeat_may_write_the_numbers_of_its_box_differently(pipeline):
+    for number, text in enumerate(("[0,0,40,40]", "[0.0,0,40.0,40]")):
+        pipeline.ask(f"r{number}", via_http=True, bbox_json=text)
+    assert verdicts(pipeline)["r1"] == "Repeated"
 
 
 def test_a_finished_package_answers_at_once_and_lives_longer(pipeline):
@@ -226,7 +237,7 @@ def test_waiting_makes_urgent_so_that_nothing_starves(pipeline):
     old = pipeline.ask("old", priority=0)
     pipeline.now_ms += 200_000
     pipeline.ask("new", priority=1000, box=(-40.0, 0.0, 0.0, 40.0))
-    assert next(pipeline.registrar.state.next_waiting()) == old.export_id
+    assert next(pipeline.registrar.state.waiting.in_order()) == old.export_id
 
 
 def test_a_silent_attempt_is_started_again_under_the_same_number(pipeline):
@@ -273,10 +284,6 @@ def test_a_crash_after_any_row_is_completed_by_the_replay(pipeline, survived):
     pipeline.ask("r2", client="b")
     (order,) = pipeline.orders
     assert isinstance(order, WriteRange)
-    from app.domain.inbox import InboxPosition
-    from app.domain.package_facts import PackageFacts
-    from app.domain.records import ExportAssembled
-
     ended = ExportAssembled(
         record.export_id, order.attempt, 9, PackageFacts("p.gpkg", "p.json", 1, "ab", 1, ())
     )
@@ -305,7 +312,6 @@ def test_a_crash_within_a_confirmation_leaves_a_request_that_can_be_told_again(p
     pipeline.feed("export-registry", assembled.export_id, assembled)
     pipeline.feed("export-registry", "r1", confirmed)
     assert pipeline.results["r1"].success
-    assert ("bodies", "r1") not in pipeline.rows
     assert pipeline.registrar.state.untold == {}
 
 
@@ -326,7 +332,225 @@ class Ears:
         self.registrar.apply(store)
 
 
-def test_a_request_id_is_forgotten_after_fourteen_days(pipeline):
-    pipeline.ask("r1")
-    pipeline.tick(15 * 24 * 3600)
+DAY_S = 24 * 3600
+
+
+def refused(request_id, now_ms):
+    return RequestRefused(request_id, now_ms, "d", "a", "x", "[1]", None, (), 400, "bbox is [1]")
+
+
+def test_a_refused_request_is_forgotten_after_fourteen_days(pipeline):
+    pipeline.feed("export-registry", "r1", refused("r1", pipeline.now_ms))
+    pipeline.tick(13 * DAY_S)
+    assert ("requests", "r1") in pipeline.rows
+    pipeline.tick(2 * DAY_S)
     assert ("requests", "r1") not in pipeline.rows
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_request_is_known_while_its_package_stands_and_a_week_more(pipeline, restarted):
+    pipeline.ask("r1")
+    pipeline.tick(36 * DAY_S)
+    if restarted:
+        pipeline.start()
+    assert ("requests", "r1") in pipeline.rows
+    pipeline.tick(2 * DAY_S)
+    assert {table for table, _ in pipeline.rows}.isdisjoint({"requests", "bodies", "exports"})
+
+
+def test_a_request_that_is_told_again_after_its_result_has_its_large_area(pipeline):
+    corners = ",".join(f"[{x / 100},0]" for x in range(300))
+    polygon = f'{{"type":"Polygon","coordinates":[[[0,1],{corners},[0,1]]]}}'
+    record = pipeline.ask("r1", bbox_json=polygon, description="the coast")
+    pipeline.tick(6)
+    assert pipeline.rows["bodies", "r1"].bbox_json is None
+    pipeline.feed("export-registry", "r1", record)
+    first, second = pipeline.records(RequestProgress)
+    assert (second.bbox_json, second.description) == (polygon, "the coast")
+    assert replace(first, at_ms=0) == replace(second, at_ms=0)
+
+
+def test_what_a_caller_asked_for_is_told_with_its_request(pipeline):
+    pipeline.ask(
+        "r1",
+        description="the coast",
+        priority=7,
+        on_error="skip",
+        callback_urls=("http://a",),
+    )
+    told = pipeline.records(RequestProgress)[0]
+    assert (told.description, told.priority, told.on_error) == ("the coast", 7, "skip")
+    assert (told.min_zoom, told.max_zoom, told.callback_urls) == (0, 3, ("http://a",))
+
+
+def test_an_export_is_told_with_its_times_its_phase_and_its_package(pipeline):
+    pipeline.answers = False
+    record = pipeline.ask("r1", client="ann")
+    told = pipeline.records(ExportProgress)[-1]
+    assert (told.client, told.queued_at_ms, told.started_at_ms) == ("ann", *[pipeline.now_ms] * 2)
+    assert (told.phase, told.min_zoom, told.max_zoom, told.finished_at_ms) == ("writing", 0, 3, 0)
+    beat = ExportBeat(record.export_id, told.attempt, pipeline.now_ms, "assembling", 5, 1, 9)
+    pipeline.feed("export-registry", record.export_id, beat)
+    assert pipeline.records(ExportProgress)[-1].phase == "assembling"
+    for order in pipeline.orders:
+        pipeline.answer(order)
+    pipeline.run()
+    told = pipeline.records(ExportProgress)[-1]
+    assert (told.state, told.phase, told.file_bytes) == ("Completed", "", 4096)
+    assert told.package_name == pipeline.results["r1"].package_name
+
+
+def test_tiles_that_were_left_out_are_told_apart_from_those_that_the_source_lacks(pipeline):
+    pipeline.answers = False
+    record = pipeline.ask("r1", on_error="skip")
+    (order,) = pipeline.orders
+    counts = (ZoomCounts(0, 2, 2, 0, 0, 200), ZoomCounts(3, 20, 11, 2, 7, 1100))
+    facts = PackageFacts("p.gpkg", "p.json", 1, "ab", pipeline.now_ms, counts)
+    ended = ExportAssembled(record.export_id, order.attempt, pipeline.now_ms, facts)
+    pipeline.feed("export-registry", record.export_id, ended)
+    told = pipeline.records(ExportProgress)[-1]
+    assert (told.tiles_done, told.tiles_missing) == (22, 2)
+    assert (pipeline.results["r1"].tiles.written, pipeline.results["r1"].tiles.missing) == (13, 9)
+
+
+# --- limits of a client
+
+ELSEWHERE = ((-40.0, 0.0, 0.0, 40.0), (0.0, -40.0, 40.0, 0.0), (60.0, 0.0, 80.0, 40.0))
+
+
+@pytest.fixture
+def limited(pipeline):
+    pipeline.limits = ClientLimits(
+        max_requests_per_minute=3, max_live_exports=2, max_export_bytes=10_000_000
+    )
+    pipeline.answers = False
+    pipeline.start()
+    return pipeline
+
+
+def refusals(pipeline):
+    told = pipeline.records(RequestProgress)
+    return {t.request_id: (t.http_status, t.reason) for t in told if t.verdict == "Refused"}
+
+
+def test_a_client_has_so_many_exports_at_a_time_and_others_have_theirs(limited):
+    limited.ask("r1")
+    limited.ask("r2", box=ELSEWHERE[0])
+    limited.now_ms += 61_000
+    limited.ask("r3", box=ELSEWHERE[1])
+    limited.ask("other", box=ELSEWHERE[2], client="b")
+    reason = "client 'anonymous' has 2 exports that wait or run; max_live_exports_per_client is 2"
+    assert refusals(limited) == {"r3": (429, reason)}
+    assert limited.results["r3"].error_reason == reason
+    limited.ask("joins", client="anonymous")
+    assert verdicts(limited)["joins"] == "Joined"
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_an_export_that_ended_makes_room_for_another(limited, restarted):
+    limited.answers = True
+    for number, box in enumerate(ELSEWHERE):
+        limited.ask(f"r{number}", box=box)
+    if restarted:
+        limited.start()
+    assert not refusals(limited)
+    assert not limited.registrar.state.live_by_client
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_client_sends_so_many_requests_a_minute_by_kafka(limited, restarted):
+    for number in range(3):
+        limited.ask(f"r{number}")
+    if restarted:
+        limited.start()
+    record = limited.ask("r3")
+    limited.feed("export-registry", "r3", record)  # a replay is the same request
+    limited.ask("other", client="b")
+    assert refusals(limited) == {
+        "r3": (
+            429,
+            "client 'anonymous' has sent 3 requests within a minute; max_requests_per_minute is 3",
+        )
+    }
+    limited.now_ms += 60_000
+    limited.ask("r4")
+    assert verdicts(limited)["r4"] == "Joined"
+
+
+def test_what_the_ingress_has_counted_and_accepted_is_not_refused_for_its_number(limited):
+    for number in range(5):
+        limited.ask(f"r{number}", via_http=True, bbox_json=f"[{number}]")
+    assert not refusals(limited)
+
+
+def test_an_export_beyond_the_largest_size_is_refused_with_both_sizes(limited):
+    limited.ask("r1", max_zoom=8)
+    ((status, reason),) = refusals(limited).values()
+    assert status == 413
+    assert reason.endswith("max_export_bytes is 10000000")
+
+
+# --- places
+
+GIANT = {"max_zoom": 8}
+SMALL = {"max_zoom": 4}
+
+
+@pytest.fixture
+def busy(pipeline):
+    """One place, which a giant has taken, and one spare place."""
+    pipeline.max_running, pipeline.spare_running, pipeline.answers = 1, 1, False
+    pipeline.start()
+    pipeline.ask("giant", **GIANT)
+    return pipeline
+
+
+def running(pipeline):
+    return set(pipeline.registrar.state.running)
+
+
+def test_a_small_export_does_not_wait_for_a_giant_that_runs(busy):
+    small = busy.ask("small", client="b", box=ELSEWHERE[0], **SMALL)
+    assert small.export_id in running(busy)
+
+
+def test_a_second_giant_does_wait(busy):
+    other = busy.ask("other", client="b", box=ELSEWHERE[0], **GIANT)
+    assert other.export_id not in running(busy)
+    assert busy.registrar.due_at_ms() > busy.now_ms
+
+
+def test_a_spare_place_that_gets_free_goes_to_the_next_small_one_before_a_giant_that_waits(busy):
+    small = busy.ask("s1", client="b", box=ELSEWHERE[0], **SMALL)
+    giant = busy.ask("g2", client="c", box=ELSEWHERE[1], priority=9_000, **GIANT)
+    second = busy.ask("s2", client="d", box=ELSEWHERE[2], **SMALL)
+    assert second.export_id not in running(busy)
+    (order,) = [known for known in busy.orders if known.export_id == small.export_id]
+    busy.answer(order)
+    busy.run()
+    assert second.export_id in running(busy)
+    assert giant.export_id not in running(busy)
+
+
+def test_clients_take_turns_after_a_restart_too(pipeline):
+    pipeline.max_running, pipeline.answers = 1, False
+    pipeline.start()
+    boxes = [(10.0 * number, 0.0, 10.0 * number + 5, 5.0) for number in range(6)]
+    for number, box in enumerate(boxes[:4]):
+        pipeline.ask(f"a{number}", client="ann", box=box, max_zoom=6)
+    pipeline.now_ms += 5_000
+    last = pipeline.ask("b", client="bob", box=boxes[4], max_zoom=6)
+    pipeline.start()
+    for _ in range(2):
+        pipeline.now_ms += 5_000
+        pipeline.answer(pipeline.orders[-1])
+        pipeline.run()
+    starts = [known.export_id for known in pipeline.records(ExportStarted)]
+    assert starts.index(last.export_id) == 2
+
+
+def test_before_a_small_export_only_a_window_of_each_running_giant_is_ordered(busy):
+    small = busy.ask("small", client="b", box=ELSEWHERE[0], priority=9_000, **SMALL)
+    ordered = [known.export_id for known in busy.orders if isinstance(known, WriteRange)]
+    assert ordered.index(small.export_id) == WINDOW
+    assert len(ordered) == WINDOW + 1

@@ -8,6 +8,7 @@ from app.domain.area import (
     area_from_wkb,
     area_to_wkb,
     as_box,
+    delivered_area,
     export_area,
     parse_footprint,
 )
@@ -140,3 +141,28 @@ def test_an_area_comes_back_from_its_bytes_as_it_was(area):
 def test_bytes_that_are_no_area_are_an_invalid_record(wkb):
     with pytest.raises(InvalidRecord, match="no geometry"):
         area_from_wkb(wkb)
+
+
+def test_what_is_delivered_is_polygons_although_another_part_of_the_footprint_touches_them():
+    """A footprint on grid lines: the finest tiles reach up to its second part's edge."""
+    footprint = shapely.MultiPolygon([shapely.box(0, 0, 22.5, 45), shapely.box(45, 0, 67.5, 45)])
+    delivered = delivered_area([BoundingBox(0, 0, 45, 45)], footprint)
+    assert shapely.equals(delivered, shapely.box(0, 0, 22.5, 45))
+    assert delivered.geom_type == "Polygon"
+
+
+def test_what_is_delivered_of_two_areas_has_the_footprints_parts_in_both():
+    boxes = [BoundingBox(0, 0, 1, 1), BoundingBox(5, 0, 6, 1)]
+    delivered = delivered_area(boxes, shapely.box(0.5, 0, 5.5, 9))
+    assert delivered.geom_type == "MultiPolygon"
+    assert delivered.bounds == (0.5, 0, 5.5, 1)
+
+
+def test_a_point_on_the_edge_delivers_the_edge_of_its_tile():
+    delivered = delivered_area([BoundingBox(10, 0, 20, 10)], shapely.box(0, 0, 10, 5))
+    assert shapely.equals(delivered, shapely.LineString([(10, 0), (10, 5)]))
+
+
+def test_tiles_that_miss_the_footprint_by_a_hair_are_delivered_as_they_are():
+    delivered = delivered_area([BoundingBox(10, 0, 20, 10)], shapely.box(0, 0, 10 - 1e-10, 5))
+    assert delivered.bounds == (10, 0, 20, 10)

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from ipaddress import ip_network
 
 import pytest
 import shapely
@@ -68,21 +69,22 @@ def test_without_a_bbox_the_footprint_is_exported():
 
 
 REFUSED = {
-    "dbId no uuid": ({"layer_id": "L1"}, "dbId is 'L1'; it must be a uuid"),
-    "crs": ({"crs": "EPSG:3857"}, "crs is 'EPSG:3857'; it must be EPSG:4326"),
-    "onError": ({"on_error": "retry"}, "onError is 'retry'; it must be fail or skip"),
-    "format": ({"format": "webp"}, "format is 'webp'; it must be source"),
+    "a name twice": ({"bbox_json": '{"type": 1, "type": 2}'}, "type is there more than once"),
+    "dbId no uuid": ({"layer_id": "L1"}, 'dbId is "L1"; it must be a uuid'),
+    "crs": ({"crs": "EPSG:3857"}, 'crs is "EPSG:3857"; it must be EPSG:4326'),
+    "onError": ({"on_error": "retry"}, 'onError is "retry"; it must be fail or skip'),
+    "format": ({"format": "webp"}, 'format is "webp"; it must be source'),
     "priority below": ({"priority": -1}, "priority is -1; .* from 0 to 999999999"),
     "priority above": ({"priority": 10**9}, "priority is 1000000000; .* from 0 to 999999999"),
-    "priority true": ({"priority": True}, "priority is True"),
+    "priority true": ({"priority": True}, "priority is true"),
     "description": ({"description": "x" * 1001}, "description has 1001 characters, more than 1000"),
     "too many urls": ({"callback_urls": ("http://a",) * 21}, "callbackURLs has 21 .* than 20"),
     "url too long": (
         {"callback_urls": ("http://a", "http://" + "a" * 2042)},
         r"callbackURLs\[1\] has 2049 characters, more than 2048",
     ),
-    "target text": ({"target_resolution_deg": "5"}, "targetResolution is '5'"),
-    "target NaN": ({"target_resolution_deg": math.nan}, "targetResolution is nan"),
+    "target text": ({"target_resolution_deg": "5"}, 'targetResolution is "5"'),
+    "target NaN": ({"target_resolution_deg": math.nan}, "targetResolution is NaN"),
     "target too coarse": ({"target_resolution_deg": 0.8}, "targetResolution is 0.8"),
     "target finer than layer": (
         {"target_resolution_deg": 5.3644e-06},
@@ -92,11 +94,11 @@ REFUSED = {
         {"min_resolution_deg": 2.14577e-05},
         r"minResolution is 2.14577e-05 \(zoom 15\), finer than targetResolution .*\(zoom 14\)",
     ),
-    "minimum NaN": ({"min_resolution_deg": math.nan}, "minResolution is nan"),
+    "minimum NaN": ({"min_resolution_deg": math.nan}, "minResolution is NaN"),
     "bbox no JSON": ({"bbox_json": "[1,2"}, "bbox is no JSON"),
     "bbox too deep": ({"bbox_json": "[" * 200_000}, "bbox is no JSON"),
-    "bbox NaN": ({"bbox_json": "[NaN,1,2,3]"}, r"bbox\[0\] is nan"),
-    "bbox empty": ({"bbox_json": "{}"}, "bbox.type is None"),
+    "bbox NaN": ({"bbox_json": "[NaN,1,2,3]"}, r"bbox\[0\] is NaN"),
+    "bbox empty": ({"bbox_json": "{}"}, "bbox.type is null"),
     "bbox elsewhere": ({"bbox_json": "[1,2,3,4]"}, "bbox .*nothing in common .*7b4f0a8e"),
 }
 
@@ -120,7 +122,8 @@ def test_a_callback_that_is_no_web_address_is_refused(url):
 
 
 @pytest.mark.parametrize(
-    "url", ["http://a", "https://host:8443/hook?x=1#y", "http://[::1]:80/", "HTTPS://HOST/"]
+    "url",
+    ["http://a", "https://host:8443/hook?x=1#y", "http://[2606:4700::1111]:80/", "HTTPS://HOST/"],
 )
 def test_web_addresses_are_callbacks(url):
     assert judged(callback_urls=(url,)).export_id == judged().export_id
@@ -129,7 +132,7 @@ def test_web_addresses_are_callbacks(url):
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("maxResolutionDeg", None, f"maxResolutionDeg of layer {LAYER_ID} is None"),
+        ("maxResolutionDeg", None, f"maxResolutionDeg of layer {LAYER_ID} is null"),
         ("maxResolutionDeg", 5, f"maxResolutionDeg of layer {LAYER_ID} is 5"),
         ("footprint", None, f"layer {LAYER_ID} has a footprint that cannot be read"),
     ],
@@ -137,6 +140,14 @@ def test_web_addresses_are_callbacks(url):
 def test_a_layer_that_cannot_be_exported_is_named(field, value, message):
     with pytest.raises(InvalidRequest, match=message):
         judge(REQUEST, LAYER | {field: value})
+
+
+def test_the_area_has_a_limit_where_the_operator_sets_one():
+    judge(REQUEST, LAYER, RequestLimits(max_area_km2=1.1))
+    with pytest.raises(
+        RequestTooLarge, match=r"bbox has 1\.0 km2 within the layer, more than 0\.5"
+    ):
+        judge(REQUEST, LAYER, RequestLimits(max_area_km2=0.5))
 
 
 def test_limits_are_settings():
@@ -147,6 +158,14 @@ def test_limits_are_settings():
     triangle = json.dumps({"type": "Polygon", "coordinates": [ring]})
     with pytest.raises(InvalidRequest, match="4 vertices, more than 3"):
         judge(replace(REQUEST, bbox_json=triangle), LAYER, RequestLimits(max_vertices=3))
+
+
+def test_a_webhook_in_a_network_that_is_not_public_is_taken_only_where_that_is_allowed():
+    inner = replace(REQUEST, callback_urls=("http://a.example/", "http://10.0.0.7/hook"))
+    with pytest.raises(InvalidRequest, match=r"callbackURLs\[1\] is .*10\.0\.0\.7 is a private"):
+        judge(inner, LAYER, RequestLimits())
+    allowed = RequestLimits(callback_networks=(ip_network("10.0.0.0/24"),))
+    assert judge(inner, LAYER, allowed).export_id == judged().export_id
 
 
 def test_callers_who_mean_the_same_tiles_join_one_export():

@@ -358,9 +358,9 @@ def test_ten_million_tiles_take_neither_time_nor_memory():
     try:
         world = cover(WORLD, 0, 11)
         numbers = range(0, world.range_count(1_280), 43)
-        started = time.perf_counter()
+        started = time.process_time()
         counts = [world.range_at(number, 1_280).tile_count for number in numbers]
-        per_range_s = (time.perf_counter() - started) / len(numbers)
+        per_range_s = (time.process_time() - started) / len(numbers)
         peak_bytes = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -114,6 +114,34 @@ async def test_a_broker_that_was_away_gets_the_young_ones_again(published, view,
     assert published.sent == ["a", "a"]
 
 
+async def test_a_request_that_was_spoken_of_late_is_kept_for_a_while(published, view, monkeypatch):
+    """The word on it may be lost with the broker's tail."""
+    accepted = AcceptedRequests(published, view)
+    await accepted.accept(asked("a"))
+    begun_s = accepted._now_s()
+    view.request_progressed(spoken_of("a"))
+    for later_s, is_kept in ((100, True), (109, True), (111, False)):
+        monkeypatch.setattr(
+            AcceptedRequests, "_now_s", staticmethod(lambda at_s=begun_s + later_s: at_s)
+        )
+        await accepted._sweep()
+        assert ("a" in accepted) is is_kept
+
+
+async def test_nothing_is_forgotten_while_the_broker_is_away(published, view, monkeypatch):
+    accepted = AcceptedRequests(published, view)
+    await accepted.accept(asked("a"))
+    begun_s = accepted._now_s()
+    view.request_progressed(spoken_of("a"))
+    await accepted._sweep()
+    accepted.broker_went_away()
+    monkeypatch.setattr(AcceptedRequests, "_now_s", staticmethod(lambda: begun_s + 100))
+    await accepted._sweep()
+    accepted.broker_came_back()
+    await accepted._sweep()
+    assert published.sent == ["a", "a"]
+
+
 async def test_a_repeat_that_fails_is_tried_again(published, view, eventually):
     accepted = AcceptedRequests(published, view, first_repeat_s=0.02)
     await accepted.accept(asked("a"))
@@ -143,3 +171,36 @@ async def test_open_requests_have_a_bound_and_known_ones_make_room(published, vi
     view.request_progressed(spoken_of("a"))
     await accepted.accept(asked("d"))
     assert published.sent == ["a", "b", "d"]
+
+
+async def test_what_the_bound_drops_while_a_sweep_waits_for_the_broker_is_dropped_once(
+    published, view, eventually
+):
+    accepted = AcceptedRequests(
+        published, view, max_bytes=4 * RECORD_BYTES + 500, first_repeat_s=0.05
+    )
+    others = ("known", "known too", "known as well")
+    waits = asyncio.Event()
+    publish = published.publish
+
+    async def slow(request):
+        await publish(request)
+        if request.request_id == "first":
+            await waits.wait()
+
+    await accepted.accept(asked("first"))
+    await eventually(lambda: asyncio.get_running_loop().time() > accepted._open["first"].due_at_s)
+    for name in others:
+        await accepted.accept(asked(name))
+        view.request_progressed(spoken_of(name))
+    accepted._hear()
+    published.publish = slow
+    sweep = asyncio.create_task(accepted._sweep())
+    await eventually(lambda: published.sent.count("first") == 2)  # overtaken, and it waits
+    due_s = accepted._open["known"].due_at_s
+    await eventually(lambda: asyncio.get_running_loop().time() > due_s)
+    await accepted.accept(asked("one more"))  # there is no room but theirs
+    waits.set()
+    await sweep
+    assert [name in accepted for name in ("first", *others, "one more")] == [1, 0, 0, 0, 1]
+    assert accepted._open_bytes == 2 * RECORD_BYTES

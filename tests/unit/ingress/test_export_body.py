@@ -53,7 +53,7 @@ def test_without_a_rate_the_mean_since_the_start_tells_what_is_left(view, say, t
 
 
 def test_a_waiting_export_tells_its_place_by_priority_and_waiting_time(view, say, told):
-    for name, priority, queued_at_ms in (("a", 0, 100), ("b", 0, 0), ("c", 2_000, 150_000)):
+    for name, priority, queued_at_ms in (("a", 0, 100), ("b", 0, 0), ("c", 2_000, 140_000)):
         told(view, say.request(name, export_id=name))
         told(view, say.export("Pending", export_id=name, priority=priority,
                               queued_at_ms=queued_at_ms))  # fmt: skip
@@ -87,9 +87,83 @@ def test_a_request_that_joined_sees_the_history_from_its_own_start_on(view, say,
                ProgressChange(9_500, "Completed"))  # fmt: skip
     told(view, say.request("r", verdict="Joined"), say.export(done=3, changes=changes))
     assert body(view)["isDuplicated"]
-    assert [one["status"] for one in body(view)["history"]] == ["In-Progress"]
+    at = "1970-01-01T00:00:01.000Z"
+    begun = [{"at": at, "status": "Pending"}, {"at": at, "status": "In-Progress"}]
+    assert body(view)["history"] == begun
     told(view, say.result("r", "Aborted"))
-    assert [one["status"] for one in body(view)["history"]] == ["In-Progress", "Aborted"]
+    ended = {"at": "1970-01-01T00:00:09.000Z", "status": "Aborted"}
+    assert body(view)["history"] == [*begun, ended]
+
+
+def test_an_answer_from_an_earlier_package_ends_as_it_comes(view, say, told):
+    changes = (ProgressChange(500, "Pending"), ProgressChange(700, "In-Progress"),
+               ProgressChange(9_000, "Completed"))  # fmt: skip
+    told(view, say.request("r", 15_000, verdict="Cached"), say.result("r"))
+    told(view, say.export("Completed", done=100, changes=changes))
+    at = "1970-01-01T00:00:15.000Z"
+    assert body(view)["history"] == [
+        {"at": at, "status": "Pending"},
+        {"at": at, "status": "Completed"},
+    ]
+
+
+ENDED = {
+    "Completed": (("Completed", 9_000), ("Expired", 11_000)),
+    "Failed": (("Failed", 9_000),),
+    "Aborted": (("Aborted", 9_000),),
+}
+
+
+@pytest.mark.parametrize("status", ENDED)
+@pytest.mark.parametrize("is_made_again", [False, True])
+def test_what_was_told_of_an_ended_export_stays_told_when_it_is_forgotten(
+    view, say, told, status, is_made_again
+):
+    lived = (ProgressChange(1_000, "Pending"), ProgressChange(5_000, "In-Progress"))
+    ended = tuple(ProgressChange(at_ms, state) for state, at_ms in ENDED[status])
+    told(view, say.request("r"), say.result("r", status))
+    told(view, say.export(ended[-1].state, done=60, tiles_missing=3, bytes_written=7,
+                          expires_at_ms=86_400_000, changes=(*lived, *ended)))  # fmt: skip
+    before = body(view)
+    assert [one["status"] for one in before["history"]] == [
+        change.state for change in (*lived, *ended)
+    ]
+    view.forget_progress(EXPORT)
+    if is_made_again:
+        told(view, say.export("Pending", attempt="", queued_at_ms=12_000))
+    assert body(view) == before
+
+
+def test_what_nobody_knows_any_more_is_null_and_the_rest_stays(view, say, told):
+    told(view, say.request("r"), say.result("r", expiration_time="1970-01-01T00:00:19.000Z"))
+    one = body(view)
+    assert [change["status"] for change in one["history"]] == ["Pending", "Completed", "Expired"]
+    assert one["expirationTime"] == one["history"][-1]["at"] == "1970-01-01T00:00:19.000Z"
+    assert one["tiles"] == {"expected": 100, "written": 97, "missing": 3, "failed": 0}
+    assert (one["bytes"], one["attempt"]) == (
+        {"written": None, "estimated": None},
+        "1795404000000-17",
+    )
+    told(view, say.request("s"), say.result("s", "Failed"))
+    assert set(body(view, "s")["tiles"].values()) == {None}
+
+
+def test_a_package_that_one_of_its_holders_deleted_went_then(view, say, told):
+    told(view, say.request("r"), say.result("r"), say.request("s"), say.result("s"))
+    told(view, say.export("Completed", done=100, expires_at_ms=86_400_000))
+    told(view, say.request("r", deleted=True, at_ms=12_000))
+    gone = {"at": "1970-01-01T00:00:12.000Z", "status": "Expired"}
+    assert (body(view)["history"][-1], body(view)["expirationTime"]) == (gone, gone["at"])
+    assert body(view, "s")["history"][-1]["status"] == "Completed"
+
+
+def test_tiles_that_could_not_be_read_are_not_told_as_none(view, say, told):
+    told(view, say.request("r"), say.export("Failed", done=30, tiles_missing=2))
+    told(view, say.result("r", "Failed"))
+    assert body(view)["tiles"] == {"expected": 100, "written": 28, "missing": 2, "failed": None}
+    told(view, say.request("s", on_error="skip", export_id="f" * 64))
+    told(view, say.export(done=30, export_id="f" * 64))
+    assert body(view, "s")["tiles"]["failed"] is None
 
 
 def test_a_failure_is_told_in_words(view, say, told):
@@ -131,7 +205,9 @@ def test_extending_and_pinning_are_told_by_the_exports_own_record(view, say, tol
     assert body(view, now_ms=86_400_000 * 59)["status"] == "Completed"
     assert body(view, now_ms=86_400_000 * 60)["status"] == "Expired"
     told(view, say.export("Completed", done=100, expires_at_ms=1, pinned=True))
-    assert (body(view)["status"], body(view)["pinned"]) == ("Completed", True)
+    assert (body(view)["status"], body(view)["pinned"]) == ("Completed", False)
+    told(view, say.request("r", pinned=True))
+    assert body(view)["pinned"]
 
 
 def test_space_is_reserved_for_what_live_exports_still_write(view, say, told):

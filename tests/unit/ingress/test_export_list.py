@@ -81,6 +81,22 @@ def test_pages_hold_each_export_once_though_new_ones_come_between(view, say, tol
     assert pages == 4
 
 
+def test_pages_go_on_after_any_id(view, say, told):
+    strange = ["", "a b", "Küste\n7", "z" * 1_000]
+    told(view, *(say.request(name) for name in strange))
+    cursor, seen = {}, []
+    for _ in strange:
+        one = page(view, limit=1, **cursor)
+        seen += ids(one)
+        cursor = {"cursor": one["next"]}
+    assert sorted(seen) == sorted(strange)
+
+
+def test_a_token_in_the_address_is_no_filter(view, say, told):
+    told(view, say.request("a"))
+    assert ids(page(view, token="secret")) == ["a"]
+
+
 def test_a_request_that_was_forgotten_is_listed_no_more(view, say, told):
     told(view, say.request("r"))
     view.forget_progress("r")

@@ -229,3 +229,10 @@ async def test_those_who_gave_up_leave_nothing_behind(view):
     assert await view.wait_for("r", lambda: view.verdict("r"), 0.01) is None
     assert await view.wait_for("r", lambda: view.verdict("r"), -1) is None
     assert view._waiting == {}
+
+
+def test_an_area_that_is_too_large_to_be_told_again_is_remembered(view):
+    view.request_progressed(said("r", bbox_json="[1,2,3,4]"))
+    view.request_progressed(said("r", deleted=True, area_omitted=True))
+    assert view.verdict("r").bounds == (1, 2, 3, 4)
+    assert view.areas.get("r") == "[1,2,3,4]"

@@ -64,3 +64,15 @@ async def test_records_are_handed_on_at_once(wrapped: Any) -> None:
     wrapped.has_records = True
     answer = wrapped.call(SimpleNamespace(), SimpleNamespace(active=True), 1, None)
     assert await asyncio.wait_for(answer, timeout=1) is True
+
+
+async def test_a_pause_that_is_cancelled_as_the_bell_rings_ends_its_task(monkeypatch):
+    """Otherwise a consumer that is told to stop would fetch once more, and wait."""
+    bell = SimpleNamespace(rung=asyncio.Event())
+    monkeypatch.setattr(fetch_backoff.doorbell, "listener", lambda _is_mine: bell)
+    pausing = asyncio.create_task(fetch_backoff.Rest(1.0).pause(60))
+    await asyncio.sleep(0)
+    bell.rung.set()
+    pausing.cancel()
+    await asyncio.wait([pausing])
+    assert pausing.cancelled()

@@ -205,6 +205,54 @@ async def test_a_lost_partition_ends_the_process_and_blames_no_record(tmp_path: 
     assert again.handling.black_box.deaths == {}
 
 
+def full_disk(run_folder: Path) -> None:
+    """No count can be written any more: its draft is a folder."""
+    (run_folder / "in-hand-inbox.tmp").mkdir()
+
+
+@pytest.mark.parametrize("is_lost", [False, True], ids=["a bug", "a lost partition"])
+async def test_the_process_ends_though_nothing_can_be_written_on_the_disk(
+    tmp_path: Path, is_lost: bool
+) -> None:
+    """Who returned instead would have acknowledged the record."""
+    bench = Bench(tmp_path)
+    bench.lost = is_lost
+    full_disk(tmp_path)
+
+    async def bug(*_: Any) -> Decision:
+        raise ZeroDivisionError
+
+    await bench.handle(b"record", bug)
+    assert bench.exits == [70]
+
+
+async def test_a_suspect_is_handled_though_it_cannot_be_forgiven_on_the_disk(
+    tmp_path: Path,
+) -> None:
+    box = Bench(tmp_path).handling.black_box
+    assert box is not None
+    box.take_up(InboxPosition(1, 7))  # and the process dies
+    bench = Bench(tmp_path)
+    full_disk(tmp_path)
+    await bench.handle(b"record", one_send)
+    assert (bench.producer.posts, bench.exits) == ([("p-out", b"k", b"told")], [])
+
+
+@pytest.mark.parametrize("exists", [True, False], ids=["full", "read-only"])
+async def test_a_process_starts_though_nothing_can_be_written_on_the_disk(
+    tmp_path: Path, exists: bool
+) -> None:
+    run_folder = tmp_path / "run"
+    if exists:
+        Bench(run_folder)
+        full_disk(run_folder)
+    else:
+        run_folder.touch()  # no folder can be made there
+    bench = Bench(run_folder)
+    await bench.handle(b"record", one_send)
+    assert (bench.producer.posts, bench.exits) == ([("p-out", b"k", b"told")], [])
+
+
 async def test_the_suspects_of_a_death_are_handled_one_at_a_time(tmp_path: Path) -> None:
     box = Bench(tmp_path).handling.black_box
     assert box is not None

@@ -46,6 +46,15 @@ def test_tombstones_are_forgotten_in_time_and_rows_never() -> None:
     assert rows.put(b"dead", b"y", RowVersion(5, 1))
 
 
+def test_an_owner_that_keeps_its_partition_forgets_tombstones_too() -> None:
+    rows = PartitionRows()
+    for second in range(20_000):
+        key = str(second).encode()
+        rows.put(key, b"x", RowVersion(1000 * second, 2 * second))
+        rows.put(key, None, RowVersion(1000 * second, 2 * second + 1))
+    assert len(rows._versions) <= 2 * (TOMBSTONE_MEMORY_MS // 1000 + 1)
+
+
 def test_an_earlier_owner_loses_although_its_clock_is_ahead() -> None:
     rows = PartitionRows()
     rows.put(b"k", b"successor", RowVersion(1000, 7, term=2))

@@ -1,10 +1,11 @@
 """When a process counts as stalled."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from app.kafka.progress_watch import Look, QuietTime, is_too_long, waiting_records
+from app.kafka.progress_watch import Look, QuietTime, _answer, is_too_long, waiting_records
 
 STILL = Look(is_heard=True, is_busy=False, is_rebalancing=False, moved=(1,))
 
@@ -49,3 +50,17 @@ def test_records_wait_from_the_commit_or_the_start_of_the_log_to_its_end(
     start: int, end: int, committed: Any, waiting: int
 ) -> None:
     assert waiting_records({"p": start}, {"p": end}, {"p": committed}) == waiting
+
+
+@pytest.mark.parametrize("moments", range(8))
+async def test_a_watch_that_is_stopped_in_the_moment_of_an_answer_stops(moments: int) -> None:
+    answered = asyncio.Event()
+    task = asyncio.create_task(_answer(asyncio.get_running_loop(), answered.wait))
+    for _ in range(10):
+        await asyncio.sleep(0)  # until all of it waits
+    answered.set()
+    for _ in range(moments):
+        await asyncio.sleep(0)
+    was_running = task.cancel()
+    await asyncio.wait([task], timeout=5)
+    assert task.cancelled() == was_running

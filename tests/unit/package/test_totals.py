@@ -1,12 +1,15 @@
 import orjson
 import pytest
 
+from app.domain.area import BoundingBox
 from app.domain.package_facts import PackagePlan, TileColumnRun, ZoomCounts
+from app.domain.tile_tables import TileTables
 from app.package import totals as totals_module
 from app.package.checksum import RangeChecksum
 from app.package.ledger import LedgerRow, column_runs
 from app.package.metadata import Published, facts_of, iso_time, metadata_bytes
-from app.package.totals import SealedFacts, TileList, Totals, add_up
+from app.package.table_plan import TablePlan
+from app.package.totals import SealedFacts, TableTotals, TileList, Totals, add_up
 
 PLAN = PackagePlan(
     package_name="a_1_z5_0_0.gpkg",
@@ -20,6 +23,8 @@ PLAN = PackagePlan(
     algorithm=1,
     on_error="fail",
 )
+SINGLE = TileTables.single("a")
+TABLE = TablePlan("a", "a 1", 0, ((5, 9),), BoundingBox(10, 1, 12, 3.5))
 FOOTPRINT = {
     "type": "MultiPolygon",
     "coordinates": [
@@ -38,11 +43,12 @@ def test_counts_of_a_zoom_that_several_ranges_share_add_up():
         [
             row(0, ZoomCounts(4, 3, 3, 0, 0, 30), ZoomCounts(5, 2, 1, 1, 0, 10)),
             row(1, ZoomCounts(5, 7, 4, 2, 1, 50), webp=True),
-        ]
+        ],
+        SINGLE,
     )
     assert total.zooms == (ZoomCounts(4, 3, 3, 0, 0, 30), ZoomCounts(5, 9, 5, 3, 1, 60))
     assert total.written == 8
-    assert total.has_webp
+    assert total.tables[0].has_webp
 
 
 def test_runs_of_missing_tiles_are_joined_across_ranges():
@@ -50,14 +56,15 @@ def test_runs_of_missing_tiles_are_joined_across_ranges():
         [
             row(0, missing=[TileColumnRun(5, 8, 1, 3)]),
             row(1, missing=[TileColumnRun(5, 8, 4, 9), TileColumnRun(5, 9, 0, 0)]),
-        ]
+        ],
+        SINGLE,
     )
     assert total.missing == TileList((TileColumnRun(5, 8, 1, 9), TileColumnRun(5, 9, 0, 0)), 0)
 
 
 def test_beyond_the_limit_tiles_are_counted_but_not_listed(monkeypatch):
     monkeypatch.setattr(totals_module, "MAX_LISTED_RUNS", 1)
-    total = add_up([row(0, missing=[TileColumnRun(5, col, 1, 3) for col in range(4)])])
+    total = add_up([row(0, missing=[TileColumnRun(5, col, 1, 3) for col in range(4)])], SINGLE)
     assert total.missing == TileList((TileColumnRun(5, 0, 1, 3),), 9)
 
 
@@ -75,10 +82,12 @@ def test_only_neighbours_in_one_column_form_a_run(tiles, runs):
 
 def test_sealed_facts_survive_their_file(tmp_path):
     totals = Totals(
-        zooms=(ZoomCounts(5, 9, 5, 3, 1, 60),),
+        tables=(
+            TableTotals((ZoomCounts(5, 9, 5, 3, 1, 60),), has_webp=True),
+            TableTotals((), has_webp=False),
+        ),
         missing=TileList((TileColumnRun(5, 8, 1, 3),), 0),
         skipped=TileList((TileColumnRun(5, 9, 1, 1),), 4),
-        has_webp=True,
     )
     facts = SealedFacts.now(totals, 77, [row(0, ZoomCounts(5, 9, 9, 0, 0, 60)), row(1)])
     facts.write(tmp_path / "facts", owner="w1")
@@ -91,9 +100,9 @@ def test_facts_that_are_not_there_are_none(tmp_path):
 
 
 def test_metadata_keeps_what_it_does_not_know_and_gives_the_facts_back():
-    totals = add_up([row(0, ZoomCounts(5, 9, 9, 0, 0, 60))])
+    totals = add_up([row(0, ZoomCounts(5, 9, 9, 0, 0, 60))], SINGLE)
     published = Published("e", "1-0", "ab" * 32, 4096, 1_700_000_000_999, totals)
-    metadata = orjson.loads(metadata_bytes(PLAN, FOOTPRINT, published))
+    metadata = orjson.loads(metadata_bytes(PLAN, [TABLE], FOOTPRINT, published))
     assert "source" not in metadata
     assert metadata["new"] == [1]
     assert metadata["productBoundingBox"] == "-170.25,-4,12,3.5"

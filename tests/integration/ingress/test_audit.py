@@ -1,0 +1,34 @@
+"""The audit log over HTTP."""
+
+from ipaddress import ip_network
+
+import structlog
+
+from tests.integration.ingress.asking import EXPORT_ID, is_ready
+
+
+async def test_the_audit_log_tells_who_did_what_and_from_where(
+    guarded, issuer, broker, topics, peer, golden, where, ingress_of, eventually
+):
+    behind = guarded.model_copy(update={"trusted_proxies": (ip_network("127.0.0.0/8"),)})
+    async with ingress_of(behind, broker) as service:
+        await eventually(lambda: is_ready(service))
+        with structlog.testing.capture_logs() as logged:
+            headers = {"x-api-key": issuer.token(), "X-Forwarded-For": "192.0.2.7"}
+            async with service.post("/create", json=golden, headers=headers) as answer:
+                request_id = (await answer.json())["requestId"]
+            async with service.get(where, headers=headers | {"Range": "bytes=0-1"}) as answer:
+                assert answer.status == 206
+            async with service.get(where + "x", headers=headers) as answer:
+                assert answer.status == 404
+    lines = [line for line in logged if line.get("logger") == "audit"]
+    who = {"client": "anna", "administrator": False, "client_address": "192.0.2.7"}
+    assert [line["event"] for line in lines] == ["export_asked", "file_downloaded"]
+    assert all(who.items() <= line.items() for line in lines)
+    assert lines[0]["request_id"] == request_id
+    assert lines[1]["export_id"] == EXPORT_ID
+    assert lines[1]["byte_range"] == "bytes=0-1"
+    access = [line for line in logged if line["event"] == "http_request"]
+    asked = [line for line in access if line["path"] != "/readyz"]
+    assert {line["client_address"] for line in asked} == {"192.0.2.7"}
+    assert {line["client"] for line in asked} == {"anna"}
