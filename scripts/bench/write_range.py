@@ -25,9 +25,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from app.domain.package_facts import PackageFacts, PackagePlan
 from app.domain.tile_range import TileRange, TileRun
+from app.domain.tile_tables import TileTables
 from app.domain.world_crs84_quad import tiles_bounds
 from app.package.assemble import AssemblyTask, assemble
 from app.package.shard import Shard
+from app.package.table_plan import TablePlan
 from app.sources.folder import FolderTileSource
 from app.writing.write_range import write_range
 
@@ -115,8 +117,7 @@ def time_ours(folder: Path, root: Path, columns: int, tile_bytes: int) -> tuple[
         export_id="bench",
         attempt="0",
         range_count=len(ranges),
-        tiles_by_zoom=((ZOOM, columns * ROWS),),
-        finest_bounds=bounds,
+        tables=(TablePlan("bench", "bench 1", 0, ((ZOOM, columns * ROWS),), bounds),),
         footprint={
             "type": "Polygon",
             "coordinates": [[[bounds.west, bounds.south], [bounds.east, bounds.north]]],
@@ -125,7 +126,7 @@ def time_ours(folder: Path, root: Path, columns: int, tile_bytes: int) -> tuple[
     attempt = folder / "ours"
     started = time.perf_counter()
     source = FolderTileSource(root)
-    shard = Shard.create(attempt, owner="bench", table="bench")
+    shard = Shard.create(attempt, owner="bench", tables=TileTables.single("bench"))
     for tile_range in ranges:
         write_range(shard, tile_range, source, on_error="fail")
     shard.close()
