@@ -105,7 +105,7 @@ def report_giant(service: Service, giant: Giant) -> None:
     print(
         f"    {len(ranges)} ranges, {tiles} tiles in {elapsed_s:.0f} s: {tiles / elapsed_s:.0f} "
         f"tiles a second; largest range {max(count for _, count in ranges)} tiles, at most "
-        f"{service.widest[giant.export_id]} ranges outstanding"
+        f"{giant.plan(service).widest()} ranges outstanding"
     )
 
 

@@ -18,6 +18,7 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 
 import aiohttp
@@ -35,6 +36,7 @@ from app.kafka.topics import (
     EXPORT_REQUESTS,
     TILE_RANGE_WORK,
     Topics,
+    topic_spec,
 )
 from app.sources.synthetic import MEAN_TILE_BYTES
 
@@ -78,6 +80,31 @@ def small_request(number: int) -> dict:
     west, north = -180 + col * TILE_DEG, 90 - row * TILE_DEG
     bbox = [west, north - rows * TILE_DEG, west + cols * TILE_DEG, north]
     return {"dbId": LAYER_ID, "bbox": bbox, "minResolution": RESOLUTION_DEG}
+
+
+def _onlooker(broker: str, group: str) -> confluent_kafka.Consumer:
+    """A consumer that asks for a group's commits and for ends, and never joins."""
+    options = {"bootstrap.servers": broker, "group.id": group, "log_level": 0}
+    return confluent_kafka.Consumer(options)
+
+
+def _places(inbox: str) -> list[confluent_kafka.TopicPartition]:
+    partitions = topic_spec(inbox).partitions
+    return [confluent_kafka.TopicPartition(inbox, number) for number in range(partitions)]
+
+
+def _ends(consumer: confluent_kafka.Consumer, inbox: str) -> dict[int, int]:
+    """The next offset of each partition of an inbox."""
+    return {
+        place.partition: consumer.get_watermark_offsets(place, timeout=5)[1]
+        for place in _places(inbox)
+    }
+
+
+def _committed(consumer: confluent_kafka.Consumer, inbox: str) -> dict[int, int]:
+    """How far the consumer's group has acknowledged each partition of an inbox."""
+    known = consumer.committed(_places(inbox), timeout=5)
+    return {place.partition: max(0, place.offset) for place in known}
 
 
 class Watch(threading.Thread):
@@ -129,21 +156,12 @@ class Watch(threading.Thread):
         ):
             consumer = self._consumer(group)
             for inbox in inboxes:
-                places = [
-                    confluent_kafka.TopicPartition(inbox, number)
-                    for number in range(1 if inbox == "export-registry" else 6)
-                ]
-                behind = 0
-                for place in consumer.committed(places, timeout=5):
-                    end = consumer.get_watermark_offsets(place, timeout=5)[1]
-                    behind += end - max(0, place.offset)
-                self.backlog[inbox].append(behind)
+                ends, done = _ends(consumer, inbox), _committed(consumer, inbox)
+                self.backlog[inbox].append(sum(ends.values()) - sum(done.values()))
 
     def _consumer(self, group: str) -> confluent_kafka.Consumer:
-        """One that asks for commits and ends, and never joins."""
         if group not in self._groups:
-            options = {"bootstrap.servers": self._broker, "group.id": group, "log_level": 0}
-            self._groups[group] = confluent_kafka.Consumer(options)
+            self._groups[group] = _onlooker(self._broker, group)
         return self._groups[group]
 
     def report(self) -> None:
@@ -189,24 +207,41 @@ class Up:
 
 
 @dataclass
+class Plan:
+    """What the planner has ordered of an export and the workers have reported.
+
+    Orders and reports stand in two topics, which a client does not read in one order: so it goes
+    by the times at which they were sent, ms since 1970 UTC.
+    """
+
+    ordered_ms: dict[int, int] = field(default_factory=dict)
+    reported_ms: dict[int, int] = field(default_factory=dict)
+
+    def widest(self) -> int:
+        """The most ranges that were ordered and not reported at once."""
+        steps = [(at_ms, -1) for at_ms in self.reported_ms.values()]
+        steps += [(at_ms, 1) for at_ms in self.ordered_ms.values()]
+        # Of one millisecond the reports come first: they make room for the orders.
+        return max(accumulate((step for _, step in sorted(steps)), initial=0))
+
+
+@dataclass
 class Service:
     """A client of the running service, and what it reads of the topics.
 
     Attributes:
         results: When the first result of each request came, and the result.
         result_counts: Results of each request; more than one is a fault.
-        ordered: Numbers of the ranges that the planner has ordered, by export.
-        written: When ranges were written, and their tiles, by export.
-        widest: The most ranges that an export had ordered and not reported at once.
+        plans: What was ordered and reported, by export.
+        written: When this client read of ranges that were written, and their tiles, by export.
     """
 
     up: Up
     session: aiohttp.ClientSession
     results: dict[str, tuple[float, ExportFinished]] = field(default_factory=dict)
     result_counts: Counter[str] = field(default_factory=Counter)
-    ordered: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+    plans: dict[str, Plan] = field(default_factory=lambda: defaultdict(Plan))
     written: dict[str, list[tuple[float, int]]] = field(default_factory=dict)
-    widest: Counter[str] = field(default_factory=Counter)
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
     def take(self, viewed: ViewedRecord) -> None:
@@ -216,14 +251,13 @@ class Service:
                 self.results.setdefault(result.request_id, (now_s, result))
                 self.result_counts[result.request_id] += 1
             case WriteRange() as order:
-                self.ordered[order.export_id].add(order.range_number)
-                outstanding = len(self.ordered[order.export_id]) - len(
-                    self.written.get(order.export_id, ())
-                )
-                self.widest[order.export_id] = max(self.widest[order.export_id], outstanding)
+                plan = self.plans[order.export_id]
+                plan.ordered_ms.setdefault(order.range_number, viewed.timestamp_ms)
             case RangeWritten() as report:
                 tiles = sum(zoom.expected for zoom in report.zooms)
                 self.written.setdefault(report.export_id, []).append((now_s, tiles))
+                plan = self.plans[report.export_id]
+                plan.reported_ms.setdefault(report.range_number, viewed.timestamp_ms)
         self.news.set()
 
     async def ask(self, body: dict) -> Asked:
@@ -257,6 +291,22 @@ class Service:
             return not open_ids
 
         return await self.until(all_done, limit_s)
+
+    async def until_handled(self, group: str, inbox: str, limit_s: float) -> bool:
+        """Wait until a group has acknowledged all that an inbox holds now; False: not in time."""
+        consumer = _onlooker(self.up.broker, group)
+        try:
+            ends = await asyncio.to_thread(_ends, consumer, inbox)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(limit_s):
+                    while True:
+                        done = await asyncio.to_thread(_committed, consumer, inbox)
+                        if all(done[number] >= end for number, end in ends.items()):
+                            return True
+                        await asyncio.sleep(0.1)
+            return False
+        finally:
+            await asyncio.to_thread(consumer.close)
 
     @contextmanager
     def watching(self) -> Iterator[Watch]:
@@ -364,6 +414,10 @@ class Giant:
     request_id: str
     export_id: str
     asked_s: float
+
+    def plan(self, service: Service) -> Plan:
+        """What was ordered and reported."""
+        return service.plans[self.export_id]
 
     def ranges(self, service: Service) -> list[tuple[float, int]]:
         """When each range was written, and its tiles."""

@@ -5,6 +5,7 @@ The sizes are those of a build server; `scripts/bench/load.py` does the same wit
 """
 
 import statistics
+import time
 from http import HTTPStatus
 
 import pytest
@@ -72,8 +73,7 @@ async def test_small_exports_pass_a_giant_whose_ranges_are_planned_a_window_at_a
         took = await loaded_service.pass_giant(service, range(2000, 2010))
         assert await service.until(lambda: len(giant.ranges(service)) >= 2 * WINDOW, 60)
     assert giant.request_id not in service.results
-    # Orders and reports are two topics: what is read along of them is not read in one order.
-    assert service.widest[giant.export_id] <= 2 * WINDOW
+    assert 1 < giant.plan(service).widest() <= WINDOW
     assert max(tiles for _, tiles in giant.ranges(service)) <= 1.1 * RANGE_TILES
     assert statistics.median(took) < BESIDE_A_GIANT_S
     assert_flat(watch)
@@ -84,8 +84,12 @@ async def test_a_cancelled_giant_writes_no_more_than_its_window(loaded_service, 
     await loaded_service.cancel(service, giant)
     assert await service.until(lambda: giant.request_id in service.results, 30)
     assert service.results[giant.request_id][1].status == "Aborted"
-    ordered = len(service.ordered[giant.export_id])
-    # Whatever comes behind it has been ordered before: the workers take work in order.
+    # The planner hears of it after its caller: from the registrar, once that is done with it.
+    assert await service.until_handled("coordinator", "export-registry", 30)
+    assert await service.until_handled("coordinator", "export-plans", 30)
+    stopped_ms = time.time_ns() // 1_000_000
     await loaded_service.pass_giant(service, range(3000, 3003))
-    assert len(service.ordered[giant.export_id]) == ordered
-    assert len(giant.ranges(service)) <= ordered
+    plan = giant.plan(service)
+    assert await service.until(lambda: set(plan.reported_ms) <= set(plan.ordered_ms), 30)
+    assert max(plan.ordered_ms.values()) <= stopped_ms
+    assert sum(at_ms > stopped_ms for at_ms in plan.reported_ms.values()) <= WINDOW
