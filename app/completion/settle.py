@@ -1,7 +1,5 @@
 """Decide what a settled request's result is, and until when it is remembered."""
 
-from datetime import UTC, datetime
-
 from app.completion.deliveries import (
     DeliveryOf,
     ResultOf,
@@ -10,6 +8,7 @@ from app.completion.deliveries import (
     first_delivery,
 )
 from app.domain.decision import Decision, Send, Store
+from app.domain.iso_time import iso_time, ms_of
 from app.domain.records import ExportFinished, RequestConfirmed, RequestSettled, TilesTold
 from app.domain.topic_names import EXPORT_REGISTRY
 
@@ -72,25 +71,6 @@ def finished(record: RequestSettled) -> ExportFinished:
         expiration_time=iso_time(record.expires_at_ms) if facts is not None else "",
         finished_at=iso_time(record.finished_at_ms),
     )
-
-
-def iso_time(at_ms: int) -> str:
-    """Write a time as ISO 8601 UTC with milliseconds.
-
-    >>> iso_time(1_700_000_000_123)
-    '2023-11-14T22:13:20.123Z'
-    """
-    at = datetime.fromtimestamp(at_ms / 1000, UTC)
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def ms_of(iso: str) -> int:
-    """Read what `iso_time` wrote, ms since 1970 UTC.
-
-    >>> ms_of("2023-11-14T22:13:20.123Z")
-    1700000000123
-    """
-    return round(datetime.fromisoformat(iso).timestamp() * 1000)
 
 
 def drop_at_ms(result: ExportFinished) -> int:

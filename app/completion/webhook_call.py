@@ -17,8 +17,8 @@ from yarl import URL
 
 from app.completion.deliveries import EXPIRING, event_of
 from app.completion.name_lookup import ThreadPerLookup
-from app.completion.settle import iso_time
 from app.domain.callback_target import Network, refused_address, refused_url
+from app.domain.iso_time import iso_time
 from app.domain.records import ExportFinished
 from app.domain.result import result_body
 from app.domain.rows import DeliveryRow

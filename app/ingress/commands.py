@@ -14,6 +14,7 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.domain.errors import InvalidRequest
+from app.domain.iso_time import iso_time
 from app.domain.judgement import bbox_value
 from app.domain.records import ExportCommanded, ExportRequested
 from app.domain.requested_features import says_own_resolutions
@@ -188,10 +189,7 @@ class ExportCommands:
         seen = view.verdict(request_id)
         export = view.export(seen.export_id) if seen is not None and seen.export_id else None
         if export is not None and expires_at_ms < export.expires_at_ms:
-            asked, promised = (
-                datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")
-                for at_ms in (expires_at_ms, export.expires_at_ms)
-            )
+            asked, promised = (iso_time(at_ms) for at_ms in (expires_at_ms, export.expires_at_ms))
             raise InvalidRequest(
                 f"expirationTime is {asked}; the package is promised until {promised}, "
                 f"and can only be kept longer"

@@ -1,11 +1,11 @@
 """What is known of the webhooks of each request, within a bound of memory."""
 
 from collections import OrderedDict
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
 
+from app.domain.iso_time import iso_time
 from app.domain.rows import DeliveryRow
 
 BUDGET_BYTES: Final = 64_000_000
@@ -72,20 +72,15 @@ def delivery_body(delivery_id: str, row: DeliveryRow) -> dict[str, Any]:
         "event": row.event,
         "url": row.url,
         "state": row.state,
-        "createdAt": _iso(row.created_at_ms),
-        "nextTryAt": _iso(row.next_at_ms) if row.state == PENDING else None,
+        "createdAt": iso_time(row.created_at_ms),
+        "nextTryAt": iso_time(row.next_at_ms) if row.state == PENDING else None,
         "tries": row.trials,
         "history": [
             {
-                "at": _iso(trial.at_ms),
+                "at": iso_time(trial.at_ms),
                 "status": trial.http_status or None,
                 "error": trial.error,
             }
             for trial in row.history
         ],
     }
-
-
-def _iso(at_ms: int) -> str:
-    at = datetime.fromtimestamp(at_ms / 1000, UTC)
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,15 +1,15 @@
 """An export as the API tells it to one caller: made from the view, for status, list and events."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
+from app.domain.iso_time import iso_time, ms_of
 from app.domain.records import ExportFinished, ExportProgress, ExportRequested
 from app.domain.result import result_body
 from app.ingress.bbox_memory import bounds_of
-from app.ingress.view import LIVE, IngressView, RequestSeen, TaskStatus, attempt_of, ms_of
+from app.ingress.view import LIVE, IngressView, RequestSeen, TaskStatus, attempt_of
 
 
 def export_body(
@@ -276,9 +276,6 @@ def _history(
             yield {"at": _iso(max(ended_ms, expired_ms)), "status": "Expired"}
 
 
-def _iso(at_ms: int) -> Any:
-    """ISO 8601 UTC with milliseconds; None for 0: not yet."""
-    if not at_ms:
-        return None
-    at = datetime.fromtimestamp(at_ms / 1000, UTC)
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _iso(at_ms: int) -> str | None:
+    """When it was; None for 0: not yet."""
+    return iso_time(at_ms) if at_ms else None

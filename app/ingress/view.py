@@ -8,11 +8,11 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
 from http import HTTPStatus
 from typing import Final, Literal, TypeVar
 
 from app.domain.client_limits import REFUSED_FOR_NOW, RecentRequests
+from app.domain.iso_time import ms_of
 from app.domain.records import ExportFinished, ExportProgress, RequestProgress
 from app.domain.reservation import still_needed_bytes
 from app.domain.rows import DeliveryRow
@@ -412,8 +412,3 @@ def _reserved(export: ExportProgress | None) -> int:
 def attempt_of(result: ExportFinished) -> str:
     """The run that made a package, as its address names it; the result is a success."""
     return result.file_uri.split("/")[-2]
-
-
-def ms_of(iso: str) -> int:
-    """A time of a result, ms since 1970 UTC."""
-    return int(datetime.fromisoformat(iso).timestamp() * 1000)

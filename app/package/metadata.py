@@ -2,17 +2,16 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import orjson
 
+from app.domain.iso_time import iso_time, ms_of
 from app.domain.package_facts import PackageFacts, PackagePlan, ZoomCounts
 from app.domain.world_crs84_quad import resolution_deg, resolution_m
 from app.package.table_plan import TablePlan
 from app.package.totals import TableTotals, TileList, Totals
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _OPTIONS: Final = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS
 
 
@@ -96,13 +95,12 @@ def facts_of(metadata: Mapping[str, Any]) -> PackageFacts:
         KeyError, TypeError, ValueError: The metadata is not of our making.
     """
     package_name = metadata["packageName"]
-    finished_at = datetime.fromisoformat(metadata["finishedAt"])
     return PackageFacts(
         package_name=package_name,
         metadata_name=metadata_name(package_name),
         file_bytes=metadata["fileSize"],
         sha256=metadata["sha256"],
-        finished_at_ms=(finished_at - _EPOCH) // timedelta(milliseconds=1),
+        finished_at_ms=ms_of(metadata["finishedAt"]),
         zooms=tuple(
             ZoomCounts(
                 zoom=counts["zoom"],
@@ -115,16 +113,6 @@ def facts_of(metadata: Mapping[str, Any]) -> PackageFacts:
             for counts in metadata["tiles"]
         ),
     )
-
-
-def iso_time(at_ms: int) -> str:
-    """ISO 8601 in UTC with milliseconds, as GeoPackage wants it.
-
-    >>> iso_time(1_500)
-    '1970-01-01T00:00:01.500Z'
-    """
-    moment = _EPOCH + timedelta(milliseconds=at_ms)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _table(table: TablePlan, found: TableTotals) -> dict[str, Any]:

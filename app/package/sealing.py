@@ -6,6 +6,7 @@ from pathlib import Path
 
 from app.domain.area import BoundingBox
 from app.domain.errors import ShardLost
+from app.domain.iso_time import iso_time
 from app.domain.tile_tables import TileTables
 from app.domain.world_crs84_quad import tiles_bounds
 from app.package.connection import connect, in_our_words, write_transaction
@@ -18,7 +19,6 @@ from app.package.geopackage import (
     undescribe_tiles,
 )
 from app.package.ledger import LEDGER_TABLE, LedgerRow, create_ledger, insert_row, read_rows
-from app.package.metadata import iso_time
 from app.package.ownership import OWNER_TABLE, boot_id, check_owner, create_owner, has_owner_table
 from app.package.shard import new_shard_path
 from app.package.soundness import check_counts, check_database

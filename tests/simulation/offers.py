@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from app.completion.deliveries import delivery_id, warning_id
-from app.completion.settle import ms_of
+from app.domain.iso_time import ms_of
 from app.domain.records import ExportCommanded, ExportFinished, ExportProgress
 from app.registrar.commands import DELETE, PIN, REDELIVER, UNPIN
 from app.registrar.state import RegistrarState

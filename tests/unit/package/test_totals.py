@@ -7,7 +7,7 @@ from app.domain.tile_tables import TileTables
 from app.package import totals as totals_module
 from app.package.checksum import RangeChecksum
 from app.package.ledger import LedgerRow, column_runs
-from app.package.metadata import Published, facts_of, iso_time, metadata_bytes
+from app.package.metadata import Published, facts_of, metadata_bytes
 from app.package.table_plan import TablePlan
 from app.package.totals import SealedFacts, TableTotals, TileList, Totals, add_up
 
@@ -110,13 +110,6 @@ def test_metadata_keeps_what_it_does_not_know_and_gives_the_facts_back():
     assert facts.finished_at_ms == 1_700_000_000_999
     assert (facts.metadata_name, facts.file_bytes) == ("a_1_z5_0_0.json", 4096)
     assert facts.zooms == totals.zooms
-
-
-@pytest.mark.parametrize("at_ms", [0, 1, 999, 1_700_000_000_123, 4_102_444_800_001])
-def test_times_have_milliseconds_and_a_z(at_ms):
-    text = iso_time(at_ms)
-    assert len(text) == len("2026-11-23T03:26:33.000Z")
-    assert text.endswith("Z")
 
 
 def test_a_checksum_does_not_depend_on_how_often_it_was_asked_or_folded():
