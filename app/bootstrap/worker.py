@@ -116,17 +116,13 @@ def build(settings: Settings) -> Worker:
                 callback_networks=settings.callback_networks,
             ),
             now_ms=edge.now_ms,
-            seal=None if settings.trust_kafka_clients else _seal(settings),
+            seal=None
+            if settings.trust_kafka_clients
+            else IngressSeal(load_link_secret(settings.data_dir, settings.link_secret)),
         ),
     )
     sweeper = Sweeper(store, settings.removal_grace_s, edge.now_ms)
     return Worker(faust_app, shards, assembler, sweeper)
-
-
-def _seal(settings: Settings) -> IngressSeal:
-    """What the ingresses of this data folder seal with."""
-    configured = settings.link_secret.get_secret_value() if settings.link_secret else None
-    return IngressSeal(load_link_secret(settings.data_dir, configured))
 
 
 async def _is_published(store: ArtifactStore, export_id: str, attempt: str) -> bool:

@@ -58,8 +58,7 @@ async def open_access(settings: Settings) -> Access:
     """
     check_bind(settings)
     await asyncio.to_thread(check_key_file, settings.jwks_file)
-    configured = settings.link_secret.get_secret_value() if settings.link_secret else None
-    secret = await asyncio.to_thread(load_link_secret, settings.data_dir, configured)
+    secret = await asyncio.to_thread(load_link_secret, settings.data_dir, settings.link_secret)
     keychain = _keychain(settings)
     _say_who_may_come(settings)
     gate = Gate(

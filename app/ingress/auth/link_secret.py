@@ -6,6 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from pydantic import SecretStr
+
 from app.domain.errors import ExportServiceError
 
 FILE_NAME: Final = "link_secret"
@@ -17,7 +19,7 @@ class SecretUnusable(ExportServiceError):
     """The secret is too short to sign with, or cannot be read or made."""
 
 
-def load_link_secret(data_dir: Path, configured: str | None) -> bytes:
+def load_link_secret(data_dir: Path, configured: SecretStr | None) -> bytes:
     """Read the secret, or make one that only this user can read; blocks for a moment.
 
     Several processes may start at once: the file appears whole or not at all, and whoever comes
@@ -31,7 +33,7 @@ def load_link_secret(data_dir: Path, configured: str | None) -> bytes:
         SecretUnusable: See the message.
     """
     if configured is not None:
-        return _long_enough(configured.encode(), "link_secret of the settings")
+        return _long_enough(configured.get_secret_value().encode(), "link_secret of the settings")
     path = data_dir / FILE_NAME
     try:
         if not path.exists():

@@ -4,6 +4,7 @@ import stat
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from pydantic import SecretStr
 from yarl import URL
 
 from app.ingress.auth.link_secret import SecretUnusable, load_link_secret
@@ -80,13 +81,13 @@ def test_the_secret_is_made_once_for_all_and_kept_from_others(tmp_path):
 
 
 def test_the_secret_of_the_settings_wins_and_makes_no_file(tmp_path):
-    assert load_link_secret(tmp_path, "s" * 16) == b"s" * 16
+    assert load_link_secret(tmp_path, SecretStr("s" * 16)) == b"s" * 16
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_secret_that_is_too_short_is_refused(tmp_path):
     with pytest.raises(SecretUnusable, match="5 bytes"):
-        load_link_secret(tmp_path, "short")
+        load_link_secret(tmp_path, SecretStr("short"))
     (tmp_path / "link_secret").write_bytes(b"")
     with pytest.raises(SecretUnusable, match="0 bytes"):
         load_link_secret(tmp_path, None)
