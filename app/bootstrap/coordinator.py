@@ -15,7 +15,7 @@ from app.bootstrap.process import (
 )
 from app.completion.webhook_call import WebhookRules
 from app.kafka.faust_app import ServiceApp, build_coordinator_app
-from app.registrar.state import RegistrarRules
+from app.registrar.rules import RegistrarRules
 from app.settings import Settings
 
 DAY_MS = 24 * 3600 * 1000

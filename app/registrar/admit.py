@@ -20,6 +20,7 @@ from app.registrar.allowance import estimated_bytes, refuse_new_export, refuse_r
 from app.registrar.attempts import start
 from app.registrar.cancel import aborted_before, came_too_late
 from app.registrar.removals import left_by
+from app.registrar.rules import Moment, RegistrarRules, changed
 from app.registrar.state import (
     CANCELLED,
     COMPLETED,
@@ -29,10 +30,7 @@ from app.registrar.state import (
     RUNNING,
     SETTLED,
     WAITING,
-    Moment,
-    RegistrarRules,
     RegistrarState,
-    changed,
 )
 
 OFFER_GRACE_MS = 60_000

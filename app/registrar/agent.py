@@ -16,7 +16,7 @@ from app.kafka.owner_agent import OwnerAgent, attach_owner
 from app.kafka.topics import changelog_name
 from app.registrar.give_up import give_up
 from app.registrar.owner import TABLES, Registrar
-from app.registrar.state import RegistrarRules
+from app.registrar.rules import RegistrarRules
 
 
 def attach(edge: Edge, rules: RegistrarRules) -> OwnerAgent:

@@ -17,7 +17,8 @@ from app.domain.space import (
     estimate_bytes,
     reservation_bytes,
 )
-from app.registrar.state import CANCELLED, OPEN, Moment, RegistrarRules, RegistrarState
+from app.registrar.rules import Moment, RegistrarRules
+from app.registrar.state import CANCELLED, OPEN, RegistrarState
 
 
 @dataclass(frozen=True, slots=True)

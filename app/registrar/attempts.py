@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from app.domain.rows import ExportRow, Removal
 from app.registrar import sends
-from app.registrar.state import RUNNING, Moment, changed
+from app.registrar.rules import Moment, changed
+from app.registrar.state import RUNNING
 
 MOST_REMOVALS = 20
 """Attempts of one export that wait for their removal; older ones are left to the sweep."""

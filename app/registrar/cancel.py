@@ -8,16 +8,8 @@ from app.domain.rows import ExportRow, RequestRow
 from app.registrar import sends
 from app.registrar.attempts import to_be_removed
 from app.registrar.lifecycle import end
-from app.registrar.state import (
-    CANCELLED,
-    LIVE,
-    OPEN,
-    SETTLED,
-    Moment,
-    RegistrarRules,
-    RegistrarState,
-    changed,
-)
+from app.registrar.rules import Moment, RegistrarRules, changed
+from app.registrar.state import CANCELLED, LIVE, OPEN, SETTLED, RegistrarState
 
 CANCEL = "cancel"
 

@@ -16,7 +16,8 @@ from app.domain.topic_names import EXPORT_SETTLEMENTS
 from app.registrar import sends
 from app.registrar.cancel import CANCEL, cancel, early_cancel
 from app.registrar.removals import expired
-from app.registrar.state import OPEN, Moment, RegistrarRules, RegistrarState
+from app.registrar.rules import Moment, RegistrarRules
+from app.registrar.state import OPEN, RegistrarState
 
 EXTEND, PIN, UNPIN, DELETE, REDELIVER = "extend", "pin", "unpin", "delete", "redeliver"
 

@@ -18,6 +18,7 @@ from app.domain.tile_sizes import TileSize, learn
 from app.domain.topic_names import EXPORT_SETTLEMENTS
 from app.registrar import notices, removals, sends
 from app.registrar.attempts import start, to_be_removed
+from app.registrar.rules import Moment, RegistrarRules, changed
 from app.registrar.state import (
     CANCELLED,
     COMPLETED,
@@ -27,10 +28,7 @@ from app.registrar.state import (
     OPEN,
     RUNNING,
     SETTLED,
-    Moment,
-    RegistrarRules,
     RegistrarState,
-    changed,
     kept_body,
 )
 

@@ -15,8 +15,9 @@ from app.domain.rows import ExportRow, RequestRow
 from app.registrar import sends
 from app.registrar.lately import LATELY_MS
 from app.registrar.lifecycle import AT_ONCE, SILENCE_MS, end, failed_row, settled_row
+from app.registrar.rules import Moment, RegistrarRules
 from app.registrar.sends import LOST
-from app.registrar.state import OPEN, Moment, RegistrarRules, RegistrarState
+from app.registrar.state import OPEN, RegistrarState
 
 
 def is_torn(state: RegistrarState) -> bool:

@@ -6,7 +6,8 @@ from app.domain.decision import Decision, Send, Store
 from app.domain.records import RequestExpiring
 from app.domain.rows import ExportRow
 from app.domain.topic_names import EXPORT_SETTLEMENTS
-from app.registrar.state import Moment, RegistrarRules, RegistrarState
+from app.registrar.rules import Moment, RegistrarRules
+from app.registrar.state import RegistrarState
 
 AT_ONCE = 500
 """Requests that one Tick warns, a whole export's at least, so that it stays short."""

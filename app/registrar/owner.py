@@ -21,7 +21,8 @@ from app.registrar import lifecycle, removals
 from app.registrar.admit import admit, refuse
 from app.registrar.commands import command
 from app.registrar.mend import is_torn, mend
-from app.registrar.state import Moment, RegistrarRules, RegistrarState
+from app.registrar.rules import Moment, RegistrarRules
+from app.registrar.state import RegistrarState
 
 HANDLERS: dict[type, Callable[[RegistrarState, RegistrarRules, Any, Moment], Decision]] = {
     RequestAdmitted: admit,

@@ -12,16 +12,8 @@ from app.domain.records import FilesRemoved
 from app.domain.rows import ExportRow, Removal
 from app.registrar import sends
 from app.registrar.attempts import start, to_be_removed
-from app.registrar.state import (
-    COMPLETED,
-    EXPIRED,
-    LIVE,
-    RUNNING,
-    Moment,
-    RegistrarRules,
-    RegistrarState,
-    changed,
-)
+from app.registrar.rules import Moment, RegistrarRules, changed
+from app.registrar.state import COMPLETED, EXPIRED, LIVE, RUNNING, RegistrarState
 
 KEEP_FAILED_MS = 24 * 3600 * 1000
 """How long the ranges of a failed attempt wait for somebody who tries again, ms."""

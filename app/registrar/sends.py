@@ -15,15 +15,8 @@ from app.domain.records import (
 )
 from app.domain.rows import AreaRow, BodyRow, ExportRow, RequestRow
 from app.domain.topic_names import EXPORT_PLANS, EXPORT_PROGRESS, EXPORT_SETTLEMENTS
-from app.registrar.state import (
-    CANCELLED,
-    COMPLETED,
-    EXPIRED,
-    FAILED,
-    RUNNING,
-    WAITING,
-    RegistrarRules,
-)
+from app.registrar.rules import RegistrarRules
+from app.registrar.state import CANCELLED, COMPLETED, EXPIRED, FAILED, RUNNING, WAITING
 
 LOST = "the broker lost the records of this export; ask for it again"
 

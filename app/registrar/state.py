@@ -9,19 +9,17 @@ from math import inf
 from typing import Any
 
 from app.domain.agenda import Agenda
-from app.domain.client_limits import ClientLimits, RecentRequests
+from app.domain.client_limits import RecentRequests
 from app.domain.queue_order import QueueOrder
-from app.domain.records import ProgressChange
 from app.domain.reservation import still_needed_bytes
 from app.domain.rows import AreaRow, BodyRow, ExportRow, LayerRow, RequestRow
 from app.registrar.lately import LATELY_MS, Lately
+from app.registrar.rules import RegistrarRules
 
 WAITING, RUNNING, COMPLETED, FAILED = "waiting", "running", "completed", "failed"
 CANCELLED, EXPIRED = "cancelled", "expired"
 LIVE = frozenset({WAITING, RUNNING})
 OPEN, SETTLED, CONFIRMED, FORGOTTEN = "open", "settled", "confirmed", "forgotten"
-
-CHANGES_KEPT = 20
 
 KEPT_BBOX_CHARS = 2_000
 """Longest area that is kept beside the result of a request; boxes have below 100 characters."""
@@ -41,65 +39,6 @@ WARNINGS = 2
 
 SAY_AGAIN_MS = 10_000
 """Time between two warnings, and between the two words that a request is forgotten, ms."""
-
-
-@dataclass(frozen=True, slots=True)
-class RegistrarRules:
-    """The settings that the registrar decides by.
-
-    Attributes:
-        base_url: What download addresses start with, no slash at the end.
-        package_ms: How long a finished package is offered, ms.
-        max_running: Exports that run at once, count.
-        spare_running: Places besides for exports that are done within a window, count.
-        range_bytes: Size that a range should have, bytes.
-        range_tiles: Most tiles of a range, count; tiny tiles cost time, too.
-        grace_ms: How long files that may still be in somebody's hands stay, ms.
-        package_max_ms: How far ahead a caller may move the end of that offer, ms.
-        expiring_notice_ms: How long before the end of an offer its callers are warned, ms.
-        limits: How much one client may ask for.
-    """
-
-    base_url: str
-    package_ms: int
-    max_running: int
-    spare_running: int
-    range_bytes: int
-    range_tiles: int
-    grace_ms: int
-    package_max_ms: int
-    expiring_notice_ms: int
-    limits: ClientLimits
-
-    @property
-    def notice_ms(self) -> int:
-        """When callers are warned before the end, ms; where offers are short, at half-time."""
-        return min(self.expiring_notice_ms, self.package_ms // 2)
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """When and where a decision is made; both come from the record, never from a clock.
-
-    Attributes:
-        now_ms: The largest time seen so far, ms since 1970 UTC.
-        offset: Offset of the record in the registrar's inbox.
-    """
-
-    now_ms: int
-    offset: int
-
-    @property
-    def attempt(self) -> str:
-        """Name of an attempt that starts now."""
-        return f"{self.now_ms}-{self.offset}"
-
-
-def changed(
-    changes: tuple[ProgressChange, ...], told: str, moment: Moment
-) -> tuple[ProgressChange, ...]:
-    """Add a change to an export's history, which keeps the last 20."""
-    return (*changes, ProgressChange(moment.now_ms, told))[-CHANGES_KEPT:]
 
 
 @dataclass(slots=True)

@@ -40,7 +40,7 @@ from app.domain.requested_area import parse_bbox
 from app.domain.tile_cover import TileCover
 from app.planning.owner import Covers, Planner
 from app.registrar.owner import Registrar
-from app.registrar.state import RegistrarRules
+from app.registrar.rules import RegistrarRules
 
 START_MS = 1_700_000_000_000
 LAYER_ID = "11111111-1111-4111-8111-111111111111"

@@ -1,6 +1,6 @@
 """The settings that the simulated registrar decides by."""
 
-from app.registrar.state import RegistrarRules
+from app.registrar.rules import RegistrarRules
 from tests.simulation.asked import RANGE_BYTES
 from tests.simulation.schedule import Schedule
 

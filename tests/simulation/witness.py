@@ -21,15 +21,7 @@ from app.domain.topic_names import EXPORT_PLANS, EXPORT_REGISTRY, EXPORT_SETTLEM
 from app.planning.state import attempt_order
 from app.registrar.commands import DELETE
 from app.registrar.owner import Registrar
-from app.registrar.state import (
-    CANCELLED,
-    COMPLETED,
-    CONFIRMED,
-    EXPIRED,
-    FAILED,
-    OPEN,
-    RUNNING,
-)
+from app.registrar.state import CANCELLED, COMPLETED, CONFIRMED, EXPIRED, FAILED, OPEN, RUNNING
 from tests.simulation import asked, limits
 from tests.simulation.broker import PARTITIONS
 from tests.simulation.offers import SKEW_MS, Offers

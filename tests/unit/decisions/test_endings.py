@@ -21,7 +21,7 @@ from app.domain.records import (
 from app.domain.rows import ExportRow
 from app.planning.state import attempt_order
 from app.registrar.attempts import start, to_be_removed
-from app.registrar.state import Moment
+from app.registrar.rules import Moment
 
 HOUR_S = 3600
 DAY_S = 24 * HOUR_S
