@@ -94,6 +94,7 @@ def test_somebody_signs_in_with_a_token_and_out_again(guarded, new_person):
     page.goto(guarded.url)
     dialog = page.get_by_role("dialog")
     expect(dialog).to_be_visible()
+    expect(page.locator("input[type=range]")).to_have_count(0)  # zooms of no layer mean nothing
     dialog.get_by_label("Access token").fill("no token at all")
     dialog.get_by_role("button", name="Sign in").click()
     expect(dialog.get_by_text("This token is not accepted")).to_be_visible()

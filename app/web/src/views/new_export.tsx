@@ -52,7 +52,7 @@ export function NewExport() {
     <form class="form" onSubmit={create} noValidate>
       {layers.value && !layer.value ? <MissingLayer layers={layers.value} /> : <LayerChoice />}
       <AreaChoice />
-      <Detail />
+      {layer.value && <Detail />}
       <EstimateCard />
       <label class="field">
         <span>
