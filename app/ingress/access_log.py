@@ -7,7 +7,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 
 from app.ingress.arrival import ARRIVAL
-from app.ingress.identity import IDENTITY
+from app.ingress.identity import IDENTITY, KNOWN_AS
 
 log = structlog.get_logger(__name__)
 
@@ -27,7 +27,7 @@ class AccessLogger(AbstractAccessLogger):
             status=response.status,
             sent_bytes=response.body_length,
             duration_ms=round(time * 1000, 1),
-            client=request[IDENTITY].client if IDENTITY in request else None,
+            client=request[IDENTITY].client if IDENTITY in request else request.get(KNOWN_AS),
             client_address=request[ARRIVAL].address if ARRIVAL in request else request.remote,
             request_id=request.get(REQUEST_ID),
         )

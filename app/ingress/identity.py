@@ -41,6 +41,9 @@ TOKEN_PARAMETER: Final = "token"  # noqa: S105 - the name of a query parameter
 IDENTITY: Final = web.RequestKey("identity", Identity)
 """Where the middleware of `app.ingress.auth` leaves who asks."""
 
+KNOWN_AS: Final = web.RequestKey("known_as", str)
+"""Where the gate leaves whose good token it was, also of a request that it refuses; for the log."""
+
 TOKEN_ENDS_AT_S: Final = web.RequestKey("token_ends_at_s", int)
 """Where the middleware leaves when the caller's token is good no more, s since 1970 UTC."""
 

@@ -79,7 +79,7 @@ def running_service(data_dir: Path, **environment: str) -> Iterator[Service]:
     def read() -> None:
         for line in process.stdout:
             service.lines.append(line.rstrip())
-            if found := re.search(r"Ready: (http://\S+)", line):
+            if found := re.search(r"Ready: (https?://\S+)", line):
                 service.url = found[1]
                 ready.set()
         ready.set()
@@ -90,6 +90,8 @@ def running_service(data_dir: Path, **environment: str) -> Iterator[Service]:
         ready.wait(DEADLINE_S)
         if not service.url:
             pytest.fail("the service was not ready:\n" + "\n".join(service.lines))
+        if "EXPORT_PUBLIC_URL" in environment:  # it tells the address that its proxy has
+            service.url = f"http://127.0.0.1:{service.child('ingress').environ()['EXPORT_PORT']}"
         yield service
     finally:
         process.send_signal(signal.SIGTERM)

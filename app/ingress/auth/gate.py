@@ -24,6 +24,7 @@ from app.ingress.auth.tokens import LEEWAY_S, Bearer, TokenVerifier
 from app.ingress.identity import (
     ANYBODY,
     IDENTITY,
+    KNOWN_AS,
     TOKEN_ENDS_AT_S,
     TOKEN_PARAMETER,
     Identity,
@@ -120,7 +121,13 @@ class Gate:
             KeysUnavailable: It cannot be told yet.
         """
         assert self.verifier is not None, "asks_for_tokens tells whether tokens can be judged"
-        bearer = await self.verifier.verify(token)
+        try:
+            bearer = await self.verifier.verify(token)
+        except NotAllowed as refusal:
+            if refusal.client is not None:
+                request[KNOWN_AS] = refusal.client
+            raise
+        request[KNOWN_AS] = bearer.identity.client
         if not may_use_token(bearer.origins, request.headers, self.own_origins(request)):
             origin, bound = request.headers.get(hdrs.ORIGIN), ", ".join(bearer.origins or ())
             raise NotAllowed(f"Origin is {origin!r:.200}; the token is for {bound:.200}")

@@ -24,7 +24,16 @@ class NotAuthenticated(CallerRefused):
 
 
 class NotAllowed(CallerRefused):
-    """The caller is known and may not do this."""
+    """The caller is known and may not do this.
+
+    Attributes:
+        client: Whose good token it was, where a token tells it; for the access log.
+    """
+
+    def __init__(self, message: str, client: str | None = None) -> None:
+        """Say why, and whom it was said to."""
+        super().__init__(message)
+        self.client = client
 
 
 class LinkExpired(CallerRefused):

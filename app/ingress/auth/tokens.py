@@ -85,7 +85,9 @@ class TokenVerifier:
         if client.startswith(OWN_NAMES):
             raise NotAuthenticated(f"the token's sub is {client!r:.80}; such names are not given")
         if DOMAIN not in {domain.lower() for domain in _texts(claims.get("d"))}:
-            raise NotAllowed(f"the token's d is {claims.get('d')!r:.80}; it must hold {DOMAIN!r}")
+            raise NotAllowed(
+                f"the token's d is {claims.get('d')!r:.80}; it must hold {DOMAIN!r}", client
+            )
         roles = _texts(claims.get(self._rules.admin_claim))
         return Bearer(
             identity=Identity(client, is_administrator=self._rules.admin_value in roles),

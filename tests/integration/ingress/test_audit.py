@@ -32,3 +32,20 @@ async def test_the_audit_log_tells_who_did_what_and_from_where(
     asked = [line for line in access if line["path"] != "/readyz"]
     assert {line["client_address"] for line in asked} == {"192.0.2.7"}
     assert {line["client"] for line in asked} == {"anna"}
+
+
+async def test_a_refused_request_is_logged_with_the_client_of_its_good_token(
+    service, issuer, eventually
+):
+    elsewhere = issuer.token(ao=["https://tiles.example"])
+    with structlog.testing.capture_logs() as logged:
+        for token in (issuer.token(d="dem"), elsewhere, issuer.token(exp=1)):
+            headers = {"x-api-key": token, "Origin": "https://maps.example"}
+            async with service.get("/exports", headers=headers) as answer:
+                assert answer.status in (401, 403)
+        await eventually(lambda: len(logged) == 3)
+    assert [(line["status"], line["client"]) for line in logged] == [
+        (403, "anna"),
+        (403, "anna"),
+        (401, None),
+    ]

@@ -1,34 +1,13 @@
 """Generated requests, good and bad, for every operation of the document: no 500, nothing unknown.
 
-Schemathesis runs as its users run it, in a process of its own, against one real ingress. The seed
-is fixed, so a failure comes again; the report names the request as a curl command. A longer look
-at a running service: `.venv/bin/schemathesis run <address>/openapi.json --workers 1`.
+Against one real ingress; the whole service is asked in tests/end_to_end/test_generated_requests.py.
+A longer look at a running one: `.venv/bin/schemathesis run <address>/openapi.json --workers 1`.
 """
-
-import asyncio
-import re
-import sys
-from pathlib import Path
 
 import orjson
 import pytest
 
-from app.ingress.openapi import ENDPOINTS
-
-CHECKS = (
-    "not_a_server_error",
-    "status_code_conformance",
-    "content_type_conformance",
-    "response_schema_conformance",
-    "response_headers_conformance",
-    "negative_data_rejection",
-    "unsupported_method",
-    "allow_header_conformance",
-)
-SEED = 20261125
-ENDLESS = "/events$"
-"""Streams of events have no end that Schemathesis could wait for."""
-DEADLINE_S = 120
+from tests.generated_requests import ENDLESS, check
 
 EXPORT_ID = "e" * 64
 ATTEMPT = "1795404000000-17"
@@ -47,44 +26,6 @@ def settings(settings):
 def no_wait(monkeypatch):
     for module in ("web_app", "exports"):
         monkeypatch.setattr(f"app.ingress.{module}.VIEW_WAIT_S", 0.02)
-
-
-async def check(address: str, folder: Path, left_out: str, *options: str) -> None:
-    """Run it on the document at an address, and fail with its report.
-
-    Args:
-        address: Of the service.
-        folder: Where it runs, reads schemathesis.toml if there is one, and leaves a cache.
-        left_out: Regular expression of the paths that are not asked.
-        options: Phases and numbers.
-    """
-    program = "from schemathesis.cli import schemathesis; schemathesis()"
-    command = [sys.executable, "-c", program]
-    command += [
-        "run",
-        f"{address}/openapi.json",
-        "--seed",
-        str(SEED),
-        "--workers",
-        "1",
-        "--no-color",
-    ]
-    command += ["--exclude-path-regex", left_out, "--request-timeout", "30"]
-    command += ["--checks", ",".join(CHECKS), "--generation-database", "none", *options]
-    ran = await asyncio.create_subprocess_exec(
-        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, cwd=folder
-    )
-    try:
-        async with asyncio.timeout(DEADLINE_S):
-            report, _ = await ran.communicate()
-    finally:
-        if ran.returncode is None:
-            ran.kill()
-            await ran.wait()
-    told = report.decode()
-    asked = sum(1 for endpoint in ENDPOINTS if not re.search(left_out, endpoint.path))
-    assert ran.returncode == 0, told
-    assert f"Tested: {asked}\n" in told, told
 
 
 async def test_no_generated_request_gets_a_500_or_an_undocumented_answer(
