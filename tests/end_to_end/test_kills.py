@@ -1,7 +1,10 @@
 """kill -9 in the middle of an export: it still ends, once, with the same tiles."""
 
 import asyncio
+import os
 import signal
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +12,39 @@ from app.demo import DEMO_LAYER_ID
 
 WHOLE_WORLD = 2 * (4**6 - 1) // 3
 """Tiles of the demo layer: zooms 0 to 5."""
+ROOT = Path(__file__).parents[2]
+# Python imports a `sitecustomize` on PYTHONPATH at its start, in every process of the service. At
+# full speed an export might end before a test that has to wait for the processor has seen it begin.
+SLOW_TILES = """
+import time
+
+from app.sources.folder import FolderTileSource
+
+read_at_once = FolderTileSource.read_many
+
+
+def read_slowly(self, tiles):
+    time.sleep(0.2)
+    return read_at_once(self, tiles)
+
+
+FolderTileSource.read_many = read_slowly
+"""
+
+
+def slowed(folder):
+    """Settings of a service whose tiles come slowly."""
+    (folder / "sitecustomize.py").write_text(SLOW_TILES)
+    path = os.pathsep.join([str(folder), str(ROOT)])
+    return {"EXPORT_RANGE_BYTES": "200000", "PYTHONPATH": path}
+
+
+@pytest.fixture(scope="module")
+def service(start_service, tmp_path_factory):
+    """A service of these tests alone: elsewhere the whole layer may have been exported already."""
+    folder = tmp_path_factory.mktemp("kills")
+    with start_service(folder / "data", **slowed(folder)) as started:
+        yield started
 
 
 async def begin(service, http, hooks, resolution=None):
@@ -22,14 +58,15 @@ async def begin(service, http, hooks, resolution=None):
 
 
 async def until_shards_grow(service, eventually):
-    exports = service.data_dir / "exports"
-    known = {path: path.stat().st_size for path in exports.rglob("*.part")}
-    await eventually(
-        lambda: any(
-            path.stat().st_size > known.get(path, 200_000) for path in exports.rglob("*.part")
-        ),
-        deadline_s=30,
-    )
+    def sizes():
+        found = {}
+        for path in (service.data_dir / "exports").rglob("*.part"):
+            with suppress(FileNotFoundError):  # a shard that became a package meanwhile
+                found[path] = path.stat().st_size
+        return found
+
+    known = sizes()
+    await eventually(lambda: any(size > known.get(path, 200_000) for path, size in sizes().items()))
 
 
 @pytest.mark.parametrize(
@@ -55,7 +92,7 @@ async def test_an_export_ends_once_with_the_same_tiles_although_a_process_is_kil
 async def test_a_second_start_goes_on_where_the_first_stopped(
     http, hooks, eventually, tmp_path, start_service
 ):
-    with start_service(tmp_path / "data", EXPORT_RANGE_BYTES="100000") as first:
+    with start_service(tmp_path / "data", **slowed(tmp_path)) as first:
         request_id = await begin(first, http, hooks)
         await until_shards_grow(first, eventually)
     assert not hooks.calls

@@ -14,7 +14,6 @@ from app.kafka.codec import schemas_folder
 from app.kafka.producer import RecordProducer
 from app.kafka.topic_view import TopicView
 
-
 MANUAL = Path(__file__).resolve().parents[3] / "docs" / "kafka.md"
 
 

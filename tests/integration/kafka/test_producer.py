@@ -10,7 +10,6 @@ from app.kafka.producer import RecordProducer
 from app.kafka.topic_admin import create_topics
 from app.kafka.topics import EXPORT_REGISTRY, MAX_MESSAGE_BYTES, Topics
 
-
 A_RECORD = RequestConfirmed("r-1", 1_700_000_000_000)
 
 

@@ -11,7 +11,6 @@ from app.kafka.topic_admin import create_topics
 from app.kafka.topic_view import TopicView
 from app.kafka.topics import EXPORT_PROGRESS, EXPORT_REGISTRY, Topics
 
-
 REGISTRY = [EXPORT_REGISTRY]
 
 
