@@ -185,7 +185,7 @@ async def peer(broker: str, topics: Topics, codec: Codec) -> AsyncIterator[Peer]
         played = Peer(producer)
         reader = TopicView(broker, topics, [EXPORT_REQUESTS], codec, on_record=played.take)
         async with running(reader.run(), played.answer_forever()):
-            await asyncio.wait_for(reader.caught_up.wait(), 10)
+            await asyncio.wait_for(reader.caught_up.wait(), 60)
             yield played
 
 
@@ -207,12 +207,21 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def settings(tmp_path: Path, topic_prefix: str, port: int) -> Settings:
+def verdict_wait_s(request: pytest.FixtureRequest) -> float:
+    """How long answers wait for the registrar, seconds: not long where there is none.
+
+    Where one is played, tests are about what it says, and it may have to wait for the processor.
+    """
+    return 6.0 if "peer" in request.fixturenames else 1.0
+
+
+@pytest.fixture
+def settings(tmp_path: Path, topic_prefix: str, port: int, verdict_wait_s: float) -> Settings:
     made = Settings(
         data_dir=tmp_path,
         port=port,
         topic_prefix=topic_prefix,
-        verdict_wait_s=1.0,
+        verdict_wait_s=verdict_wait_s,
         max_tiles=10_000,
         max_vertices=50,
         max_body_bytes=100_000,

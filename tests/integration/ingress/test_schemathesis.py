@@ -28,7 +28,7 @@ CHECKS = (
 SEED = 20261125
 ENDLESS = "/events$"
 """Streams of events have no end that Schemathesis could wait for."""
-DEADLINE_S = 120
+DEADLINE_S = 600
 
 EXPORT_ID = "e" * 64
 ATTEMPT = "1795404000000-17"
@@ -69,7 +69,7 @@ async def check(address: str, folder: Path, left_out: str, *options: str) -> Non
         "1",
         "--no-color",
     ]
-    command += ["--exclude-path-regex", left_out, "--request-timeout", "30"]
+    command += ["--exclude-path-regex", left_out, "--request-timeout", "120"]
     command += ["--checks", ",".join(CHECKS), "--generation-database", "none", *options]
     ran = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, cwd=folder
