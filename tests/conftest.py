@@ -89,7 +89,7 @@ def topic_prefix() -> str:
 async def topics(broker: str, topic_prefix: str) -> Topics:
     """Every topic of the catalogue, created for this test alone."""
     names = Topics(topic_prefix)
-    await create_topics(broker, names)
+    await create_topics(broker, names, deadline_s=120)
     return names
 
 

@@ -124,7 +124,7 @@ async def test_nothing_is_lost_when_leaders_are_killed_and_every_node_is_restart
         EXPORT_REPLICATION_FACTOR="3",
         EXPORT_VERDICT_WAIT_S="2",
     ) as service:
-        assert (await check_topics(three_nodes.address, Topics())).is_sound
+        assert (await check_topics(three_nodes.address, Topics(), deadline_s=60)).is_sound
         assert await copies_that_must_confirm(three_nodes) == {"2"}
         exports = SmallExports(service, http, hooks)
         began_s = time.monotonic()
@@ -145,7 +145,7 @@ async def test_nothing_is_lost_when_leaders_are_killed_and_every_node_is_restart
             victim = three_nodes.nodes[await find_victim() - 1]
             killed_s = time.monotonic()
             await asyncio.to_thread(victim.kill)
-            assert (await check_topics(three_nodes.address, Topics())).is_sound
+            assert (await check_topics(three_nodes.address, Topics(), deadline_s=60)).is_sound
             assert (await create_topics(three_nodes.address, Topics())).is_sound
             await exports_flow()
             tell(f"six exports after the kill of node {victim.number}", killed_s)
