@@ -110,6 +110,7 @@ def save(*_):
             unfinished.flush()
             time.sleep(0.1)
     Path(sys.argv[1], "kafka.tmp").rename(Path(sys.argv[1], "kafka.json"))
+    time.sleep(2.5)
     sys.exit(0)
 
 signal.signal(signal.SIGTERM, save)
