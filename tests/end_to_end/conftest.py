@@ -35,6 +35,32 @@ PATIENT = {"EXPORT_VERDICT_WAIT_S": "25"}
 2 s may be over before it, and then the answer is only that the request waits."""
 
 
+# Python imports a `sitecustomize` on PYTHONPATH at its start, in every process of the service. At
+# full speed an export might end before a test that has to wait for the processor has seen it begin.
+SLOW_TILES = """
+import time
+
+from app.sources.folder import FolderTileSource
+
+read_at_once = FolderTileSource.read_many
+
+
+def read_slowly(self, tiles):
+    time.sleep(0.2)
+    return read_at_once(self, tiles)
+
+
+FolderTileSource.read_many = read_slowly
+"""
+
+
+def slowed(folder):
+    """Settings of a service whose tiles come slowly."""
+    (folder / "sitecustomize.py").write_text(SLOW_TILES)
+    path = os.pathsep.join([str(folder), str(ROOT)])
+    return {"EXPORT_RANGE_BYTES": "200000", "PYTHONPATH": path}
+
+
 @dataclass
 class Service:
     """One running `up`, its address and its folder."""

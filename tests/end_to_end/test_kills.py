@@ -1,42 +1,16 @@
 """kill -9 in the middle of an export: it still ends, once, with the same tiles."""
 
 import asyncio
-import os
 import signal
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
 from app.demo import DEMO_LAYER_ID
+from tests.end_to_end.conftest import slowed
 
 WHOLE_WORLD = 2 * (4**6 - 1) // 3
 """Tiles of the demo layer: zooms 0 to 5."""
-ROOT = Path(__file__).parents[2]
-# Python imports a `sitecustomize` on PYTHONPATH at its start, in every process of the service. At
-# full speed an export might end before a test that has to wait for the processor has seen it begin.
-SLOW_TILES = """
-import time
-
-from app.sources.folder import FolderTileSource
-
-read_at_once = FolderTileSource.read_many
-
-
-def read_slowly(self, tiles):
-    time.sleep(0.2)
-    return read_at_once(self, tiles)
-
-
-FolderTileSource.read_many = read_slowly
-"""
-
-
-def slowed(folder):
-    """Settings of a service whose tiles come slowly."""
-    (folder / "sitecustomize.py").write_text(SLOW_TILES)
-    path = os.pathsep.join([str(folder), str(ROOT)])
-    return {"EXPORT_RANGE_BYTES": "200000", "PYTHONPATH": path}
 
 
 @pytest.fixture(scope="module")
