@@ -22,7 +22,9 @@ from app.domain.records import (
     RequestProgress,
     TilesTold,
 )
+from app.ingress import broker as ingress_broker
 from app.ingress.run import serving
+from app.kafka import backlog
 from app.kafka.codec import Codec
 from app.kafka.producer import RecordProducer
 from app.kafka.topic_view import TopicView, ViewedRecord
@@ -204,6 +206,23 @@ def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]
+
+
+BUSY_S = 60.0
+
+
+@pytest.fixture(autouse=True)
+def patient_with_the_shared_broker(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wait as long for the broker as a busy machine may take, where it is there for certain.
+
+    What is given up in the middle of a connection leaves it open, and aiokafka warns of that.
+    """
+    if "broker" in request.fixturenames and "own_broker" not in request.fixturenames:
+        monkeypatch.setattr(ingress_broker, "PROBE_TIMEOUT_S", BUSY_S)
+        monkeypatch.setattr(ingress_broker, "ACK_TIMEOUT_S", BUSY_S)
+        monkeypatch.setattr(backlog, "ANSWER_MS", int(BUSY_S * 1000))
 
 
 @pytest.fixture
