@@ -46,6 +46,19 @@ async def working(
         monkeypatch.setattr(progress_watch, "_FLOW_QUIET_S", QUIET_S)
         monkeypatch.setattr(progress_watch, "_REBALANCE_QUIET_S", QUIET_S)
         yield running, go, handled
+        # A question that is under way when the app stops is never answered: ask no more, and wait
+        # for the end of one that was asked.
+        monkeypatch.setattr(progress_watch, "_FLOW_QUIET_S", 600.0)
+        monkeypatch.setattr(progress_watch, "_REBALANCE_QUIET_S", 600.0)
+        looks: list[Any] = []
+        look_at = progress_watch._look_at
+
+        def note_and_look(faust_app: Any) -> Any:
+            looks.append(faust_app)
+            return look_at(faust_app)
+
+        monkeypatch.setattr(progress_watch, "_look_at", note_and_look)
+        await eventually(lambda: running.exits or len(looks) > 1)
 
 
 async def test_a_process_whose_flow_has_stopped_ends(
