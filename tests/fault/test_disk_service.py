@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[2]
 
 SLOW_TILES = """
 import time
+from pathlib import Path
 from app.sources.folder import FolderTileSource
 
 HELD = Path(__file__).with_name("held")
