@@ -125,7 +125,8 @@ class Settings(BaseSettings):
     """Most tiles of one export; beyond it the answer is 413."""
 
     verdict_wait_s: float = Field(default=2.0, ge=0, le=60)
-    """How long `POST /create` waits for the registrar before it answers Pending."""
+    """How long answers wait for the registrar, seconds: that of `POST /create` before it says
+    Pending, that to an order before it tells the export without the order's effect."""
 
     catalogue_timeout_s: float = Field(default=5.0, gt=0, le=60)
     """Deadline of one catalogue look-up."""

@@ -24,6 +24,10 @@ settings.register_profile("without deadline", deadline=None)
 settings.load_profile("without deadline")
 
 _POLL_S = 0.02
+_PATIENCE = 5
+"""Deadlines of `eventually` say how long something may take on an idle machine. One that builds,
+and runs three suites beside each other, gets so many times as long; a broken promise fails all the
+same."""
 _TEST_NUMBERS = itertools.count(1)
 
 
@@ -85,7 +89,7 @@ def topic_prefix() -> str:
 async def topics(broker: str, topic_prefix: str) -> Topics:
     """Every topic of the catalogue, created for this test alone."""
     names = Topics(topic_prefix)
-    await create_topics(broker, names)
+    await create_topics(broker, names, deadline_s=120)
     return names
 
 
@@ -105,7 +109,12 @@ async def wait_until(condition: Callable[[], Any], deadline_s: float = 30.0) -> 
     """Call a condition, plain or async, until it holds; return what it returned.
 
     An AssertionError in it counts as not yet, and is what a late test fails with.
+
+    Args:
+        condition: What must come true.
+        deadline_s: How long that may take on an idle machine, seconds.
     """
+    deadline_s *= _PATIENCE
     end = time.monotonic() + deadline_s
     while True:
         late = time.monotonic() > end

@@ -32,7 +32,7 @@ async def check(
     *options: str,
     more_checks: tuple[str, ...] = (),
     workers: int = 1,
-    deadline_s: float = 120,
+    deadline_s: float = 600,
 ) -> None:
     """Run it on the document at an address, and fail with its report.
 
@@ -57,7 +57,7 @@ async def check(
         str(workers),
         "--no-color",
     ]
-    command += ["--exclude-path-regex", left_out, "--request-timeout", "30"]
+    command += ["--exclude-path-regex", left_out, "--request-timeout", "120"]
     command += ["--checks", ",".join((*CHECKS, *more_checks))]
     command += ["--generation-database", "none", *options]
     ran = await asyncio.create_subprocess_exec(

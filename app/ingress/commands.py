@@ -29,8 +29,6 @@ from app.ingress.refusals import NothingToDo
 from app.ingress.request_body import parse_model, read_body
 from app.ingress.view import LIVE
 
-EFFECT_WAIT_S: Final = 2.0
-"""How long an answer waits for the registrar to have carried an order out."""
 MAX_PATCH_BYTES: Final = 10_000
 MAX_DAYS_AHEAD: Final = 365
 """Unless the settings say otherwise; whoever wants a package for longer pins it."""
@@ -72,7 +70,7 @@ class ExportCommands:
 
     reader: ExportReader
     publisher: RequestPublisher
-    effect_wait_s: float = EFFECT_WAIT_S
+    effect_wait_s: float
     max_days_ahead: int = MAX_DAYS_AHEAD
 
     def routes(self) -> list[web.RouteDef]:

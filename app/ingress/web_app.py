@@ -119,7 +119,12 @@ def build_web_app(parts: IngressParts) -> web.Application:
     web_app.add_routes(EventStreams(reader, parts.feed).routes())
     web_app.on_shutdown.append(parts.feed.end)
     web_app.add_routes(reader.routes())
-    commands = ExportCommands(reader, parts.publisher, max_days_ahead=parts.package_max_days)
+    commands = ExportCommands(
+        reader,
+        parts.publisher,
+        effect_wait_s=parts.desk.verdict_wait_s,
+        max_days_ahead=parts.package_max_days,
+    )
     web_app.add_routes(commands.routes())
     web_app.add_routes(DeliveryDesk(commands).routes())
     web_app.add_routes(LinkDesk(reader, access.links).routes())

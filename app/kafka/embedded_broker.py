@@ -233,7 +233,8 @@ class EmbeddedBroker:
                 self._process.wait(wait_s)
             except subprocess.TimeoutExpired:
                 before, written = written, _size(self.data_dir / UNFINISHED_FILE)
-                if written in (0, before):
+                # Nothing unfinished is left of what was written: it has saved, and is about to end.
+                if written == (before or 0):
                     self.kill()
                     return
                 wait_s = deadline_s

@@ -38,8 +38,9 @@ def shorten_log(path: Path, limit_bytes: int = LOG_BYTES) -> None:
     with path.open("r+b") as log:
         with suppress(OSError), _aside(path, 1).open("wb") as copy:
             log.seek(-limit_bytes, os.SEEK_END)
-            for _ in range(0, limit_bytes, CHUNK_BYTES):
-                copy.write(log.read(CHUNK_BYTES))
+            for begun in range(0, limit_bytes, CHUNK_BYTES):
+                # No more than the limit, though lines may come while it is copied.
+                copy.write(log.read(min(CHUNK_BYTES, limit_bytes - begun)))
         log.truncate(0)
 
 

@@ -47,7 +47,9 @@ TILE_DEG = 180 / 2**ZOOM
 RESOLUTION_DEG = 0.703125 / 2**ZOOM
 WORLD_TILES = 2 * (4 ** (ZOOM + 1) - 1) // 3
 ROLES = ("ingress", "coordinator", "worker", "noida-db")
-READY_S = 90
+READY_S = 300
+GIANT_S = 300
+"""A giant has begun, and let a small export pass, in a fraction of it, beside other tests too."""
 MB = 1 << 20
 
 
@@ -96,14 +98,14 @@ def _places(inbox: str) -> list[confluent_kafka.TopicPartition]:
 def _ends(consumer: confluent_kafka.Consumer, inbox: str) -> dict[int, int]:
     """The next offset of each partition of an inbox."""
     return {
-        place.partition: consumer.get_watermark_offsets(place, timeout=5)[1]
+        place.partition: consumer.get_watermark_offsets(place, timeout=60)[1]
         for place in _places(inbox)
     }
 
 
 def _committed(consumer: confluent_kafka.Consumer, inbox: str) -> dict[int, int]:
     """How far the consumer's group has acknowledged each partition of an inbox."""
-    known = consumer.committed(_places(inbox), timeout=5)
+    known = consumer.committed(_places(inbox), timeout=60)
     return {place.partition: max(0, place.offset) for place in known}
 
 
@@ -342,7 +344,7 @@ def started(data_dir: Path, options: Iterable[str] = (), **environment: str) -> 
     finally:
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(90)
+            process.wait(300)
         finally:
             process.kill()
             reader.join(10)
@@ -434,8 +436,8 @@ async def start_giant(service: Service, **fields: float) -> Giant:
     asked = await service.ask({"dbId": LAYER_ID, **fields})
     if asked.request_id is None:
         raise RuntimeError(f"the giant was answered with {asked.status}")
-    if not await service.until(lambda: set(service.written) - before, 90):
-        raise RuntimeError("the giant wrote nothing within 90 s")
+    if not await service.until(lambda: set(service.written) - before, GIANT_S):
+        raise RuntimeError(f"the giant wrote nothing within {GIANT_S} s")
     (export_id,) = set(service.written) - before
     return Giant(asked.request_id, export_id, asked.started_s)
 
@@ -445,8 +447,8 @@ async def pass_giant(service: Service, numbers: range) -> list[float]:
     took = []
     for number in numbers:
         one = await service.ask(small_request(number))
-        if not await service.until_done([one], 60):
-            raise RuntimeError(f"small export {number} had no result within 60 s")
+        if not await service.until_done([one], GIANT_S):
+            raise RuntimeError(f"small export {number} had no result within {GIANT_S} s")
         took.append(service.results[one.request_id][0] - one.started_s)
     return took
 

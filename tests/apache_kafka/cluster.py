@@ -37,9 +37,10 @@ EXIT_UNAVAILABLE = 69
 EXIT_NOT_RUNNING = 3
 
 _OLDEST_JAVA = 17
-_START_DEADLINE_S = 90.0
-_STOP_DEADLINE_S = 30.0
+_START_DEADLINE_S = 300.0
+_STOP_DEADLINE_S = 120.0
 _POLL_S = 0.05
+_ANSWER_S = 10.0
 # Metadata, version 1, of no topic at all (an empty list), client id null; Kafka protocol guide.
 _METADATA_REQUEST = struct.pack(">hhihi", 3, 1, 7, -1, 0)
 
@@ -380,8 +381,8 @@ class Cluster:
 def brokers_known_by(port: int) -> tuple[int, ...]:
     """Ask a node for metadata, as every client does first; the ports of the brokers it names."""
     try:
-        with socket.create_connection((LOOPBACK, port), 1.0) as connection:
-            connection.settimeout(2.0)
+        with socket.create_connection((LOOPBACK, port), _ANSWER_S) as connection:
+            connection.settimeout(_ANSWER_S)
             request = _METADATA_REQUEST
             connection.sendall(struct.pack(">i", len(request)) + request)
             (size,) = struct.unpack(">i", connection.recv(4, socket.MSG_WAITALL))

@@ -98,9 +98,10 @@ def static_membership(monkeypatch: pytest.MonkeyPatch) -> None:
 def service(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """The whole service by `export-service up --broker`, which the tests of the session share.
 
-    Ranges are small, so that an export has many.
+    Ranges are small, so that an export has many, and slow, so that one can be met on its way.
     """
+    folder = tmp_path_factory.mktemp("service")
     with service_fixtures.running_service(
-        tmp_path_factory.mktemp("service"), EXPORT_RANGE_BYTES="200000", EXPORT_BROKER=broker
+        folder / "data", **service_fixtures.slowed(folder), EXPORT_BROKER=broker
     ) as started:
         yield started

@@ -25,9 +25,13 @@ FolderTileSource.read_many = read_slowly
 WHOLE_WORLD = 2 * (4**6 - 1) // 3
 
 
-def ranges_written(service: Any) -> list[int]:
+def logged(service: Any) -> list[dict[str, Any]]:
     log = service.data_dir / "run" / "worker-1.log"
-    events = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+    return [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+
+
+def ranges_written(service: Any) -> list[int]:
+    events = logged(service)
     return [event["range_number"] for event in events if event["event"] == "range_written"]
 
 
@@ -53,14 +57,15 @@ async def test_a_worker_that_is_told_to_stop_ends_its_range_and_no_range_is_done
         async with http.post(f"{service.url}/create", json=body) as answer:
             request_id = (await answer.json())["requestId"]
         await eventually(lambda: len(ranges_written(service)) >= 5, deadline_s=30)
-        before = len(ranges_written(service))
         service.child("worker").terminate()
         await eventually(
             lambda: any("worker-1 ended with status 0" in line for line in service.lines),
             deadline_s=20,
         )
         # Those in hand, at most four side by side, and not all that wait in memory.
-        assert len(ranges_written(service)) <= before + 8
+        told = [event["event"] for event in logged(service)]
+        stopping = told[told.index("stopping") : told.index("stopped")]
+        assert stopping.count("range_written") <= 8
         result = await hooks.result(request_id)
         assert result["tiles"] == {"expected": WHOLE_WORLD, "written": WHOLE_WORLD, "missing": 0}
         assert len(await read_package(http, result, tmp_path)) == WHOLE_WORLD

@@ -18,6 +18,8 @@ import pytest
 
 # Between two records of one partition.
 BEAT_S = 0.05
+STATIC_SESSION_S = 30
+"""What the partitions of a static member wait for when it does not come back."""
 
 
 class Notes:
@@ -59,6 +61,26 @@ async def records_flow(bench: Any, stage: Any) -> AsyncIterator[None]:
         await asyncio.wait([sending])
 
 
+class Group:
+    """The consumer group of the owners, as the broker tells of it in its log."""
+
+    def __init__(self, cluster: Any, prefix: str) -> None:
+        self.log, self.name = cluster.nodes[0].folder / "kafka.log", f"{prefix}coordinator"
+
+    def told(self, words: str) -> list[str]:
+        """Lines about the group that have these words."""
+        lines = self.log.read_text(errors="replace").splitlines()
+        return [line for line in lines if self.name in line and words in line]
+
+    def rebalances(self) -> list[str]:
+        return self.told("Preparing to rebalance")
+
+
+@pytest.fixture
+def group(apache_kafka: Any, topic_prefix: str) -> Group:
+    return Group(apache_kafka, topic_prefix)
+
+
 def tell(name: str, seconds: float) -> None:
     """Show a measurement; pytest -rP prints it."""
     sys.stdout.write(f"{name}: {seconds:.2f} s\n")
@@ -79,7 +101,7 @@ async def two_owners(
         started_s = time.time()
 
         def shared() -> bool:
-            since_s = max(started_s, time.time() - 1)
+            since_s = max(started_s, time.time() - 3)
             shares = [notes.partitions_since(name, since_s) for name in ("one", "two")]
             return all(len(share) == 3 for share in shares) and not set.intersection(*shares)
 
@@ -101,9 +123,11 @@ async def test_a_killed_static_member_is_back_in_seconds_and_the_others_do_not_n
     is_static: None,
     two_owners: tuple[Any, Notes],
     workers: Any,
+    group: Group,
     eventually: Any,
 ) -> None:
     first, notes = two_owners
+    rebalances = group.rebalances()
     killed_s = time.time()
     first.kill()
     first.wait()
@@ -111,9 +135,12 @@ async def test_a_killed_static_member_is_back_in_seconds_and_the_others_do_not_n
     await eventually(lambda: len(notes.partitions_since("one", killed_s)) == 3, deadline_s=30)
     back_s = next(at_s for at_s, _ in notes.decided("one") if at_s > killed_s) - killed_s
     tell("static_back_s", back_s)
-    assert back_s < 8
-    assert len(notes.partitions_since("two", killed_s)) == 3
-    assert notes.longest_gap_s("two", killed_s) < 2
+    assert back_s < STATIC_SESSION_S - 5
+    # The broker's word, as a busy machine holds them up as well.
+    assert group.rebalances() == rebalances
+    assert len(group.told("Replacing previously mapped member")) == 1
+    await eventually(lambda: len(notes.partitions_since("two", killed_s)) == 3)
+    tell("static_gap_of_the_others_s", notes.longest_gap_s("two", killed_s))
 
 
 async def test_the_partitions_of_a_killed_dynamic_member_go_to_the_others_after_its_session(
@@ -127,20 +154,22 @@ async def test_the_partitions_of_a_killed_dynamic_member_go_to_the_others_after_
     over_s = time.time() - killed_s
     tell("dynamic_taken_over_s", over_s)
     tell("dynamic_standstill_s", taken_s)
-    assert over_s < 20
+    assert over_s < STATIC_SESSION_S - 2
 
 
 async def test_a_dynamic_member_that_is_stopped_leaves_and_the_others_go_on_at_once(
-    is_dynamic: None, two_owners: tuple[Any, Notes], eventually: Any
+    is_dynamic: None, two_owners: tuple[Any, Notes], group: Group, eventually: Any
 ) -> None:
     first, notes = two_owners
     first.terminate()
-    assert await asyncio.to_thread(first.wait, 20) == 0
+    assert await asyncio.to_thread(first.wait, 120) == 0
     left_s = time.time()
     await eventually(lambda: len(notes.partitions_since("two", left_s)) == 6, deadline_s=20)
     over_s = time.time() - left_s
     tell("dynamic_left_s", over_s)
-    assert over_s < 6
+    # The broker's word: it was told, and waited for no session to end.
+    assert "explicit `LeaveGroup` request" in group.rebalances()[-1]
+    assert not group.told("expiration")
 
 
 @pytest.mark.parametrize("kind", ["owner", "tasks"])

@@ -19,7 +19,7 @@ from app.kafka.topic_admin import check_topics, create_topics
 from app.kafka.topics import Topics
 
 # Three Kafka nodes and the service on two cores; one leader is away for 9 s before it is replaced.
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(1800)
 
 TILE_DEG = 180 / 2**5  # of the demo layer's finest zoom
 ALL_TOPICS = [name for name, _ in Topics()]
@@ -119,9 +119,12 @@ async def test_nothing_is_lost_when_leaders_are_killed_and_every_node_is_restart
     tmp_path: Any,
 ) -> None:
     with start_service(
-        tmp_path / "data", EXPORT_BROKER=three_nodes.address, EXPORT_REPLICATION_FACTOR="3"
+        tmp_path / "data",
+        EXPORT_BROKER=three_nodes.address,
+        EXPORT_REPLICATION_FACTOR="3",
+        EXPORT_VERDICT_WAIT_S="2",
     ) as service:
-        assert (await check_topics(three_nodes.address, Topics())).is_sound
+        assert (await check_topics(three_nodes.address, Topics(), deadline_s=60)).is_sound
         assert await copies_that_must_confirm(three_nodes) == {"2"}
         exports = SmallExports(service, http, hooks)
         began_s = time.monotonic()
@@ -142,7 +145,7 @@ async def test_nothing_is_lost_when_leaders_are_killed_and_every_node_is_restart
             victim = three_nodes.nodes[await find_victim() - 1]
             killed_s = time.monotonic()
             await asyncio.to_thread(victim.kill)
-            assert (await check_topics(three_nodes.address, Topics())).is_sound
+            assert (await check_topics(three_nodes.address, Topics(), deadline_s=60)).is_sound
             assert (await create_topics(three_nodes.address, Topics())).is_sound
             await exports_flow()
             tell(f"six exports after the kill of node {victim.number}", killed_s)
@@ -155,6 +158,7 @@ async def test_nothing_is_lost_when_leaders_are_killed_and_every_node_is_restart
             await eventually(lambda: every_copy_is_in_step(three_nodes), deadline_s=60)
             tell(f"restart of node {node.number}", stopped_s)
         await exports_flow()
+        await eventually(lambda: len(exports.accepted) > 100 or asking.done(), deadline_s=60)
         asking.cancel()
         await asyncio.wait([asking])
         await eventually(lambda: exports.answered() >= set(exports.accepted), deadline_s=60)

@@ -108,7 +108,7 @@ class RealDesk(Desk):
         """Let time pass, and the courier do what is due until it naps."""
         self.now_ms += ms
         self.wake()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 await asyncio.sleep(0)
                 if not self.courier._wake.is_set() and not self.courier._calls:

@@ -137,7 +137,7 @@ def test_many_threads_may_read_at_once(stocked):
     start = threading.Barrier(4)
 
     def read(_: int) -> list[bytes | None]:
-        start.wait(timeout=10)
+        start.wait(timeout=60)
         return source.read_many(list(images))
 
     with ThreadPoolExecutor(4) as pool:

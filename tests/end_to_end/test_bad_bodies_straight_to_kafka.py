@@ -62,7 +62,7 @@ async def test_what_http_refuses_becomes_a_failed_result_with_the_same_message(
     producer = Producer({"bootstrap.servers": limited_service.broker, "log_level": 0})
     for request_id, (record, _) in asked.items():
         producer.produce("export-requests", key=request_id, value=record)
-    assert await asyncio.to_thread(producer.flush, 30) == 0
+    assert await asyncio.to_thread(producer.flush, 120) == 0
 
     async def results() -> dict[str, Any] | None:
         bodies = await asyncio.to_thread(read_results, limited_service.broker)

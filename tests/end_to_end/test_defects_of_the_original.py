@@ -30,7 +30,9 @@ import pytest
 from app.domain.world_crs84_quad import resolution_deg, tile_bounds
 from app.sources.synthetic import MEAN_TILE_BYTES, SyntheticTileSource
 
-DEADLINE_S = 60
+DEADLINE_S = 300
+DEAF_S = 60
+"""How long a call of a webhook may take; a failed export has to be told before such calls end."""
 GOLDEN = [34.811938017107494, 31.95475033759175, 34.82237261707599, 31.96426962177354]
 WORLD = {
     "type": "Polygon",
@@ -89,7 +91,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.changed.notify_all()
         how = self.path.split("/")[1]
         if how == "silent" or (how == "silent-once" and not earlier):
-            self.server.closing.wait(30)
+            self.server.closing.wait(2 * DEAF_S)
             return
         self.send_response(500 if how == "refuse-six" and earlier < 6 else 204)
         self.end_headers()
@@ -136,7 +138,7 @@ class Scene:
 
     def until_told(self, request_id: str, wanted: str) -> dict[str, Any]:
         """Wait for a status: the view of the ingress reads a moment behind the webhooks."""
-        end = time.monotonic() + 5
+        end = time.monotonic() + DEADLINE_S
         while (told := self.status(request_id))["status"] != wanted:
             assert time.monotonic() < end, f"{request_id} is still {told}, not {wanted}"
             time.sleep(0.02)
@@ -208,17 +210,20 @@ def _has_table(shard: Path, name: str) -> bool:
 
 def _answer(asked: urllib.request.Request) -> tuple[int, Any]:
     try:
-        with urllib.request.urlopen(asked, timeout=30) as answer:
+        with urllib.request.urlopen(asked, timeout=120) as answer:
             return answer.status, json.loads(answer.read())
     except urllib.error.HTTPError as error:
         with error:
             return error.code, json.loads(error.read())
 
 
+SETTINGS = {"EXPORT_RANGE_BYTES": "100000", "EXPORT_WEBHOOK_TIMEOUT_S": f"{DEAF_S}"}
+
+
 @pytest.fixture(scope="module")
 def scene(start_service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     data_dir = tmp_path_factory.mktemp("defects")
-    with start_service(data_dir, EXPORT_RANGE_BYTES="100000") as service, Receiver() as receiver:
+    with start_service(data_dir, **SETTINGS) as service, Receiver() as receiver:
         threading.Thread(target=receiver.serve_forever, daemon=True).start()
         made = Scene(service, receiver, tmp_path_factory.mktemp("packages"))
         _begin_what_takes_long(made)
@@ -320,7 +325,7 @@ def test_defect_08_a_failed_export_is_told_though_completed_ones_hold_their_rece
             assert status == 200
         empty = scene.layer("empty", NOWHERE, zoom=2)
         (scene.service.data_dir / "layers/nowhere").mkdir()
-        result = scene.result(scene.ask(empty, "ok/empty")["requestId"], deadline_s=20)
+        result = scene.result(scene.ask(empty, "ok/empty")["requestId"], deadline_s=DEAF_S - 10)
         deaf.closing.set()
         deaf.shutdown()
     assert deaf.calls
@@ -345,7 +350,8 @@ def test_defect_10_metadata_describe_the_version_of_the_tiles(scene):
 def test_defect_12_who_joins_at_any_moment_of_an_export_has_its_webhook_called(scene):
     layer = scene.layer("joined", zoom=7)
     paths, after = [], 0
-    while after < 3 and len(paths) < 400:
+    end = time.monotonic() + DEADLINE_S
+    while after < 3 and time.monotonic() < end:
         paths.append(f"ok/joined/{len(paths)}")
         told = scene.ask(layer, paths[-1])
         after += told["status"] == "Completed"
@@ -415,7 +421,7 @@ def test_defect_17_a_crash_does_not_start_the_export_from_its_first_tile(scene):
     layer = scene.layer("crashed", source, zoom=5, meanTileBytes=8_000)
     first = {path.relative_to(folder): path.read_bytes() for path in folder.glob("[012]/*/*")}
     request_id = scene.ask(layer, "ok/crashed")["requestId"]
-    scene.until_shards_hold("crashed", 3_000_000)
+    scene.until_shards_hold("crashed", 1_000_000)
     scene.service.child("worker").send_signal(signal.SIGKILL)
     for path in first:
         (folder / path).write_bytes(b"")
@@ -439,7 +445,7 @@ def test_defect_11_a_crash_after_a_webhook_was_called_does_not_make_it_another_o
 
 
 def test_defect_11_a_webhook_that_was_refused_six_times_is_called_a_seventh_time(scene):
-    scene.receiver.wait(lambda: len(scene.receiver.to("refuse-six/lonely")) == 7, 120)
+    scene.receiver.wait(lambda: len(scene.receiver.to("refuse-six/lonely")) == 7)
     calls = scene.receiver.to("refuse-six/lonely")
     assert len({(call.delivery_id, call.body) for call in calls}) == 1
     assert json.loads(calls[-1].body)["requestId"] == scene.begun["lonely"]
@@ -459,7 +465,7 @@ def test_defect_13_a_package_that_was_deleted_is_made_again_and_not_offered(scen
 
 
 def test_defect_07_an_export_with_finished_and_failed_parts_ends(scene):
-    result = scene.result(scene.begun["torn"], deadline_s=150)
+    result = scene.result(scene.begun["torn"])
     assert (result["success"], result["status"], result["fileUri"]) == (False, "Failed", "")
     told = scene.until_told(scene.begun["torn"], "Failed")
     assert 0 < told["percentage"] < 100, "some of it must have been finished"
@@ -476,7 +482,7 @@ def test_defect_18_missing_tiles_and_read_errors_do_not_look_the_same(scene):
     assert metadata["missingTiles"]["zooms"] == [{"zoom": 3, "runs": [run]}]
     assert metadata["skippedTiles"]["zooms"] == []
 
-    failed = scene.result(scene.begun["torn"], deadline_s=150)
+    failed = scene.result(scene.begun["torn"])
     assert "tile 3/7/3 cannot be read: it is cut short" in failed["errorReason"]
 
     skipped = scene.export(scene.layer("torn", NOWHERE | {"path": "torn"}, zoom=3), onError="skip")

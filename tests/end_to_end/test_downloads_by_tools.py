@@ -42,7 +42,9 @@ async def test_curl_resumes_a_download_until_the_bytes_have_the_sha256_of_the_re
 @pytest.mark.skipif(
     "gpkg" not in raster_driver_extensions(), reason="this GDAL does not read GeoPackages"
 )
-async def test_gdal_opens_a_package_where_it_is_and_reads_parts_of_it(service, finished):
+async def test_gdal_opens_a_package_where_it_is_and_reads_parts_of_it(
+    service, finished, eventually
+):
     (local,) = (service.data_dir / "exports").rglob(finished["packageName"])
     log = service.data_dir / "run" / "ingress.log"
     known = len(log.read_text())
@@ -58,6 +60,12 @@ async def test_gdal_opens_a_package_where_it_is_and_reads_parts_of_it(service, f
     assert tuple(bounds) == (-180, -90, 180, 90)
     assert pixels.any()
     assert (pixels == read(local)[1]).all()
-    asked = [line for line in log.read_text()[known:].splitlines() if local.name in line]
-    by_range = [line for line in asked if " status=206" in line or '"status": 206' in line]
-    assert len(by_range) > 1, asked
+
+    # A line is written when its answer has been sent.
+    def is_asked_by_range() -> bool:
+        asked = [line for line in log.read_text()[known:].splitlines() if local.name in line]
+        by_range = [line for line in asked if " status=206" in line or '"status": 206' in line]
+        assert len(by_range) > 1, asked
+        return True
+
+    await eventually(is_asked_by_range)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from app.demo import DEMO_LAYER_ID
 
-PACKAGE_S = 16
+PACKAGE_S = 40
+"""The warning comes after half of it; the other half is for whoever hears of it to look."""
 DAY_S = 86_400
 
 

@@ -39,7 +39,7 @@ async def guarded(key_server: KeyServer, tmp_path) -> AsyncIterator[Service]:
 
 
 async def test_an_export_from_the_request_to_the_file_wants_a_token_of_its_client(
-    guarded, key_server, http, tmp_path
+    guarded, key_server, http, tmp_path, eventually
 ):
     output = tmp_path / "area.gpkg"
     command = [sys.executable, "-P", "-m", "app", "export", "--url", guarded.url]
@@ -67,10 +67,15 @@ async def test_an_export_from_the_request_to_the_file_wants_a_token_of_its_clien
     assert await exports(key_server.issuer.token(sub="berta")) == []
     async with http.get(export["fileUri"]) as answer:
         assert answer.status == 401
-    log = (guarded.data_dir / "run" / "ingress.log").read_bytes()
-    audited = [line for line in log.splitlines() if b'"audit"' in line]
-    events = {orjson.loads(line)["event"] for line in audited}
-    assert {"export_asked", "link_made", "file_downloaded"} <= events
+
+    # A line is written when its answer has been sent.
+    def is_audited() -> bool:
+        log = (guarded.data_dir / "run" / "ingress.log").read_bytes()
+        audited = [line for line in log.splitlines(keepends=True) if b'"audit"' in line]
+        events = {orjson.loads(line)["event"] for line in audited if line.endswith(b"\n")}
+        return {"export_asked", "link_made", "file_downloaded"} <= events
+
+    await eventually(is_audited)
 
 
 async def test_whoever_writes_past_the_ingress_is_nobody_where_producers_are_not_trusted(

@@ -62,7 +62,7 @@ class Processes:
             process.send_signal(signal.SIGTERM)
         for process in self.running.values():
             try:
-                process.wait(50)
+                process.wait(120)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

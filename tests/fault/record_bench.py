@@ -21,6 +21,7 @@ from app.domain.records import ExportRequested
 from app.kafka.codec import Codec
 from app.kafka.dead_letters import DeadLetter, read_dead_letters
 from app.kafka.topics import Topics
+from tests.topic_reading import ANSWER_S, records_now
 
 ROOT = Path(__file__).resolve().parents[2]
 CODEC = Codec.from_folder()
@@ -61,7 +62,7 @@ class RecordBench:
                 on_delivery=lambda error, _: error is not None and refused.append(error),
                 **more,
             )
-        assert producer.flush(30) == 0
+        assert producer.flush(2 * ANSWER_S) == 0
         assert not refused
 
     def ask(self, request: ExportRequested, **more: Any) -> None:
@@ -80,7 +81,7 @@ class RecordBench:
         )
         admin = AdminClient({"bootstrap.servers": self.broker, "log_level": 0})
         for future in admin.incremental_alter_configs([resource]).values():
-            future.result(10)
+            future.result(ANSWER_S)
 
     async def letters(self, first_offset: int) -> list[DeadLetter]:
         """The dead letters that are there now, from one on."""
@@ -94,7 +95,11 @@ class RecordBench:
     def _letter_count(self) -> int:
         consumer = Consumer({"bootstrap.servers": self.broker, "group.id": "unused"})
         try:
-            return int(consumer.get_watermark_offsets(TopicPartition("dead-letters", 0))[1])
+            return int(
+                consumer.get_watermark_offsets(TopicPartition("dead-letters", 0), timeout=ANSWER_S)[
+                    1
+                ]
+            )
         finally:
             consumer.close()
 
@@ -102,7 +107,7 @@ class RecordBench:
         """Every result of a request, as bytes."""
         return await asyncio.to_thread(self._results_of, request_id)
 
-    async def result_of(self, request_id: str, deadline_s: float = 30) -> Any:
+    async def result_of(self, request_id: str, deadline_s: float = 300) -> Any:
         """Wait for the result of a request."""
         end = time.monotonic() + deadline_s
         while not (found := await self.results_of(request_id)):
@@ -114,21 +119,14 @@ class RecordBench:
         consumer = Consumer(
             {"bootstrap.servers": self.broker, "group.id": "unused", "log_level": 0}
         )
-        found = []
         try:
-            for number in range(6):
-                place = TopicPartition("export-finished", number, 0)
-                left = consumer.get_watermark_offsets(place, timeout=10)[1]
-                consumer.assign([place])
-                while left:
-                    message = consumer.poll(10)
-                    assert message is not None
-                    left -= 1
-                    if message.key() == request_id.encode():
-                        found.append(message.value())
+            return [
+                message.value()
+                for message in records_now(consumer, "export-finished")
+                if message.key() == request_id.encode()
+            ]
         finally:
             consumer.close()
-        return found
 
     def unread(self, group: str, topic: str, partitions: int) -> dict[int, int]:
         """Records of each partition that a group has not committed yet; only those above 0."""
@@ -137,10 +135,10 @@ class RecordBench:
             places = [TopicPartition(topic, number) for number in range(partitions)]
             committed = {
                 place.partition: max(place.offset, 0)
-                for place in consumer.committed(places, timeout=10)
+                for place in consumer.committed(places, timeout=ANSWER_S)
             }
             ends = {
-                place.partition: consumer.get_watermark_offsets(place, timeout=10)[1]
+                place.partition: consumer.get_watermark_offsets(place, timeout=ANSWER_S)[1]
                 for place in places
             }
         finally:

@@ -8,11 +8,13 @@ import io
 import json
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import fastavro
+import psutil
 import pytest
 
 from app.demo import DEMO_LAYER_ID
@@ -37,7 +39,7 @@ INBOXES = (
     ("export-settlements", "coordinator"),
 )
 NEWER_ID = 4242
-SLOW_START_S = 180
+SLOW_START_S = 400
 """Three starts of a worker beside other tests, and the pauses before them."""
 SMALL_BBOX = "[30,30,31,31]"
 NOWHERE = ("f" * 64, "1700000000000-1")
@@ -91,7 +93,7 @@ async def good_export(bench: Any) -> None:
     assert (await bench.result_of(wanted.request_id)).success
 
 
-async def new_letters(bench: Any, known: int, count: int, deadline_s: float = 30) -> list[Any]:
+async def new_letters(bench: Any, known: int, count: int, deadline_s: float = 300) -> list[Any]:
     end = time.monotonic() + deadline_s
     while len(letters := await bench.letters(known)) < count:
         assert time.monotonic() < end, [letter.reason for letter in letters]
@@ -125,8 +127,9 @@ async def test_bytes_that_are_no_record_of_an_inbox_are_dead_letters_and_the_nex
         reasons = [letter.reason for letter in letters if letter.value == value]
         assert len(reasons) == partitions
         assert all(reason in told for told in reasons), (reason, reasons)
-    tombstones = [letter.key for letter in letters if letter.value is None]
-    assert tombstones == [b"gone", b""]
+    # Workers handle records of different keys side by side.
+    tombstones = {letter.key for letter in letters if letter.value is None}
+    assert tombstones == {b"gone", b""}
     await good_export(bench)
     await eventually(
         lambda: asyncio.to_thread(lambda: not bench.unread(group, inbox, partitions)), 20
@@ -143,7 +146,8 @@ async def test_records_of_the_largest_size_and_far_beyond_hold_up_no_one(
     await asyncio.to_thread(bench.put, inbox, largest, key="large", partition=0)
     await asyncio.to_thread(bench.raise_limit, inbox)
     await asyncio.to_thread(bench.put, inbox, b"\xfe" * 20_000_000, key="huge", partition=0)
-    whole, cut = await new_letters(bench, known, 2)
+    letters = await new_letters(bench, known, 2)
+    whole, cut = sorted(letters, key=lambda letter: letter.cut_from_bytes is not None)
     assert (whole.value, whole.cut_from_bytes) == (largest, None)
     assert cut.cut_from_bytes == 20_000_004
     assert cut.value == b"\xfe" * 65_536
@@ -309,7 +313,6 @@ async def test_a_person_lists_shows_and_replays_what_a_newer_release_had_written
 
 
 @pytest.mark.long
-@pytest.mark.timeout(480)
 @pytest.mark.parametrize(
     ("fields", "where"),
     [
@@ -323,7 +326,13 @@ async def test_a_request_that_kills_its_worker_fails_and_all_others_succeed(
     # A worker that was killed before has to be well again, or the pauses before its next starts
     # are half a minute each: the supervisor takes it for one that cannot live.
     well_s = Backoff().healthy_s + 2  # the kernel's start times are a second coarse
-    await eventually(lambda: time.time() - service.child("worker").create_time() > well_s, 60)
+
+    def is_well() -> bool:
+        with suppress(LookupError, psutil.NoSuchProcess):  # between two lives
+            return bool(time.time() - service.child("worker").create_time() > well_s)
+        return False
+
+    await eventually(is_well, 60)
     known = await bench.letter_count()
     deadly = request(**fields)
     others = [request(bbox_json=f"[{west},0,{west + 1},1]") for west in range(0, 100, 10)]

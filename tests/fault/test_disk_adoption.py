@@ -167,7 +167,7 @@ def test_two_adopters_at_once_move_every_shard_once(export, new_folder):
     begin = threading.Barrier(2)
 
     def run(owner: str):
-        begin.wait(timeout=10)
+        begin.wait(timeout=60)
         return adopt(export, new_folder, owner)
 
     with ThreadPoolExecutor(2) as pool:

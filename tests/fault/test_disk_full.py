@@ -232,11 +232,11 @@ def test_removers_and_writers_at_once_end_with_the_folder_gone(tmp_path, _again)
     begin = threading.Barrier(4)
 
     def remove() -> None:
-        begin.wait(timeout=10)
+        begin.wait(timeout=60)
         store.remove_attempt("0123abcd", "1700000000000-7")
 
     def create() -> None:
-        begin.wait(timeout=10)
+        begin.wait(timeout=60)
         with suppress(OSError):
             for number in range(20):
                 (folder / f"late-{number}").write_bytes(b"x")

@@ -11,12 +11,16 @@ ROOT = Path(__file__).parents[2]
 
 SLOW_TILES = """
 import time
+from pathlib import Path
 from app.sources.folder import FolderTileSource
 
+HELD = Path(__file__).with_name("held")
 read_at_once = FolderTileSource.read_many
 
 def read_slowly(self, tiles):
     time.sleep(0.05)
+    while HELD.exists():
+        time.sleep(0.05)
     return read_at_once(self, tiles)
 
 FolderTileSource.read_many = read_slowly
@@ -55,7 +59,11 @@ async def test_a_full_disk_fails_the_export_with_that_reason_and_others_go_on(
             deadline_s=30,
         )
         worker = service.child("worker").pid
+        # However long it takes to fill the disk, the export has tiles to write after it.
+        held = tmp_path / "held"
+        held.touch()
         filler = await asyncio.to_thread(disk.fill)
+        held.unlink()
         result = await hooks.result(failing)
         assert result["success"] is False
         assert "no space left" in result["errorReason"], result

@@ -26,7 +26,7 @@ count = os.open(os.environ["TILES_READ"], os.O_WRONLY | os.O_APPEND | os.O_CREAT
 
 def read_and_count(self, tiles):
     os.write(count, b"%d\\n" % len(tiles))
-    time.sleep(0.05)
+    time.sleep(0.25)
     return read_at_once(self, tiles)
 
 FolderTileSource.read_many = read_and_count

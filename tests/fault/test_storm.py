@@ -16,7 +16,7 @@ import pytest
 from tests.apache_kafka.cluster import EXIT_UNAVAILABLE
 
 ROOT = Path(__file__).resolve().parents[2]
-DEADLINE_S = 600
+DEADLINE_S = 1500
 
 
 @pytest.fixture(autouse=True)

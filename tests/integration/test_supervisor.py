@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,7 +34,9 @@ name = os.environ["EXPORT_INSTANCE_ID"]
 stopped = threading.Event()
 signal.signal(signal.SIGTERM, lambda *_: stopped.set())
 stop_with_supervisor()
-(folder / f"{name}.pid").write_text(str(os.getpid()))
+# At once: who reads it meanwhile never finds it empty.
+(folder / f"{name}.draft").write_text(str(os.getpid()))
+(folder / f"{name}.draft").rename(folder / f"{name}.pid")
 print(name, "began with", os.environ["EXPORT_BROKER"], os.environ["EXPORT_EMBEDDED"])
 
 
@@ -160,7 +162,7 @@ async def test_a_second_signal_kills_what_does_not_stop(tmp_path, stand_in, even
         await eventually(lambda: running.person.saw("Stopping"))
         assert not running.work.done()
         running.stop.ask()
-        await asyncio.wait_for(asyncio.shield(running.work), 10)
+        await asyncio.wait_for(asyncio.shield(running.work), 120)
     assert running.person.saw("worker-1 did not end in time and is killed")
     assert not list(running.data_dir.glob("*.stopped"))
 
@@ -231,9 +233,10 @@ def lives(process: psutil.Process) -> bool:
         return False
 
 
-async def test_the_next_start_waits_for_what_a_killed_one_left(supervisor_process):
+async def test_the_next_start_waits_for_what_a_killed_one_left(supervisor_process, eventually):
     data_dir, process = supervisor_process
     left = psutil.Process(process.pid).children(recursive=True)
+    (data_dir / "hang").touch()  # else they might be gone before the next start looks
     process.kill()
     process.wait()
     said: list[str] = []
@@ -242,14 +245,19 @@ async def test_the_next_start_waits_for_what_a_killed_one_left(supervisor_proces
         with hold_data_folder(data_dir, said.append):
             assert not [child for child in left if lives(child)]
 
-    await asyncio.to_thread(hold)
+    holding = asyncio.create_task(asyncio.to_thread(hold))
+    await eventually(lambda: said)
+    for child in left:
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
+    await holding
     assert said == ["The last start was killed; waiting for what it left to end ..."]
 
 
 async def test_sigterm_stops_everything_with_status_0(supervisor_process):
     data_dir, process = supervisor_process
     process.terminate()
-    assert await asyncio.to_thread(process.wait, 20) == 0
+    assert await asyncio.to_thread(process.wait, 120) == 0
     assert len(list(data_dir.glob("*.stopped"))) == 3
 
 

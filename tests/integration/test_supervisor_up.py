@@ -26,7 +26,7 @@ class Up:
 
     def stop(self) -> int:
         self.process.terminate()
-        return self.process.wait(60)
+        return self.process.wait(300)
 
 
 def start(data_dir: Path, port: int) -> Up:

@@ -14,6 +14,14 @@ def seen(person: Person, west: float, south: float, east: float, north: float) -
     return Image.open(BytesIO(person.page.screenshot(clip=clip))).convert("RGB")
 
 
+def seen_at_rest(person: Person, *part: float) -> Image.Image:
+    """What is shown of a part of the map once it does not change any more."""
+    last = seen(person, *part)
+    while (now := seen(person, *part)).tobytes() != last.tobytes():
+        last = now
+    return now
+
+
 def hatched(person: Person, *part: float) -> float:
     """The share of a part of the map that has the colour of hatching."""
     pixels = seen(person, *part).get_flattened_data()

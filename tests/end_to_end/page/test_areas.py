@@ -240,14 +240,14 @@ def test_what_a_link_says_unreadably_is_told_and_the_form_keeps_what_it_had(
     person.chooses_zoom(3)
     before = person.form
     person.page.goto(f"{url}/#/new?{parameters}")
-    expect(person.page.get_by_text(f"“{part}” of the link cannot be read")).to_be_visible()
+    person.hears(f"“{part}” of the link cannot be read")
     assert person.form == before
 
 
 @pytest.mark.parametrize("address", ["#/exports/abc", "#/foo"])
 def test_an_address_that_is_not_known_is_told(person, url, address):
     person.page.goto(f"{url}/{address}")
-    expect(person.page.get_by_text("This page has no such address.")).to_be_visible()
+    person.hears("This page has no such address.")
     expect(person.area).to_be_visible()
 
 
@@ -278,7 +278,7 @@ def test_a_link_to_a_layer_that_is_not_offered_chooses_no_other(person, url):
 )
 def test_a_file_over_180_degrees_is_one_area_however_it_is_written(person, corners, box):
     chooses_files(person, kml(*corners))
-    expect(person.page.get_by_text("The area was taken from")).to_be_visible()
+    person.hears("The area was taken from")
     assert person.form["area"] == {"kind": "box", "box": box}
 
 
@@ -369,7 +369,7 @@ def test_areas_of_several_files_are_taken_together(person, tmp_path):
     first = kml((5, 45), (9, 45), (7, 48))
     second = kml((15, 45), (19, 45), (17, 48)) | {"name": "other.kml"}
     chooses_files(person, first, second)
-    expect(person.page.get_by_text("The area was taken from area.kml, other.kml.")).to_be_visible()
+    person.hears("The area was taken from area.kml, other.kml.")
     expect(person.area).to_contain_text("2 parts with 6 corners")
 
 
@@ -410,7 +410,7 @@ def test_a_zip_with_two_shapefiles_gives_both(person, tmp_path):
 )
 def test_a_file_that_is_no_area_is_told_in_plain_words(person, name, content, told):
     chooses_files(person, {"name": name, "mimeType": "", "buffer": content})
-    expect(person.page.locator(".notice.bad")).to_contain_text(told)
+    person.hears(told)
 
 
 CROSSED = '{"type": "Polygon", "coordinates": [[[0, 0], [20, 20], [20, 0], [0, 20]]]}'
@@ -487,7 +487,7 @@ def test_an_extension_beyond_the_limit_is_told_in_plain_words(person):
     person.creates("Kept long")
     person.sees_ready()
     person.button("Keep 30 days longer").click()
-    expect(page.get_by_text("A package can be kept for at most 365 days from now.")).to_be_visible()
+    person.hears("A package can be kept for at most 365 days from now.")
 
 
 def test_what_is_wrong_stands_once_above_the_button(person):
@@ -511,9 +511,5 @@ def test_another_name_for_a_package_that_exists_is_told_not_to_be_taken(person, 
         person.opens(f"{url}/#/new?area=61,1,62,2&zoom=2")
         person.creates(name)
         person.sees_ready()
-    expect(
-        person.page.get_by_text(
-            "This package exists already. It is ready. It keeps the name it has."
-        )
-    ).to_be_visible()
+    person.hears("This package exists already. It is ready. It keeps the name it has.")
     expect(person.page.get_by_role("heading", name="First name")).to_be_visible()

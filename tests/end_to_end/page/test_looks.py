@@ -161,7 +161,7 @@ class Visit:
         self.opens(f"/exports/{self.running_id}")
         expect(self.page.get_by_role("progressbar")).to_be_visible()
         begun = re.compile(r"[1-9]\d?%")
-        expect(self.page.locator(".progress")).to_contain_text(begun, timeout=60_000)
+        expect(self.page.locator(".progress")).to_contain_text(begun)
 
     def moves_on(self) -> None:
         """Leave nothing running."""
@@ -274,15 +274,15 @@ def test_the_api_page_has_the_appearance_that_was_chosen_on_the_page(new_person,
     docs = page.context.new_page()
     docs.goto(f"{url}/docs/api")
     expect(docs.locator(".opblock-summary-path").first).to_be_visible()
-    assert docs.evaluate(ground) == page.evaluate(ground)
+    until(lambda: docs.evaluate(ground) == page.evaluate(ground))
     appearance = page.get_by_role("button", name=re.compile("Appearance"))
     appearance.click()
     appearance.click()
     expect(appearance).to_have_accessible_name("Appearance: Dark")
     expect(docs.locator("html")).to_have_class("dark-mode")
-    assert docs.evaluate(ground) == page.evaluate(ground)
+    until(lambda: docs.evaluate(ground) == page.evaluate(ground))
     whole = "() => getComputedStyle(document.querySelector('.swagger-ui')).backgroundColor"
-    assert docs.evaluate(whole) == page.evaluate(ground)
+    until(lambda: docs.evaluate(whole) == page.evaluate(ground))
 
 
 def test_the_page_is_there_within_a_second_on_a_slow_machine(new_person, url):

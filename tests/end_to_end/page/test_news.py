@@ -5,6 +5,8 @@ import re
 import pytest
 from playwright.sync_api import expect
 
+from tests.end_to_end.page.conftest import standing_still
+
 ELSEWHERE = """
     // Chromium without a screen shows every page. Here one can be looked away from: as in a window,
     // it is told to be hidden then, and draws no frames.
@@ -53,38 +55,37 @@ def visitor(new_person, url):
     return visit
 
 
-def makes_one_and_looks_elsewhere(person, west: int) -> None:
-    """Create an export that lasts a little, and look elsewhere before it ends."""
+def makes_one_and_looks_elsewhere(person, service, west: int) -> None:
+    """Create an export, and look elsewhere before it ends."""
     page = person.page
     page.get_by_role("link", name="New export").click()
     person.chooses_layer("Night")
     person.types_the_box(str(west), "-60", str(west + 60), "0")
     person.chooses_zoom(9)
-    person.creates("Looked away from")
-    expect(person.badge).to_have_text(re.compile("Waiting|Running"))
-    page.evaluate("() => looksElsewhere(true)")
+    with standing_still(service.child("worker")):
+        person.creates("Looked away from")
+        expect(person.badge).to_have_text(re.compile("Waiting|Running"))
+        page.evaluate("() => looksElsewhere(true)")
 
 
-def test_somebody_who_looks_elsewhere_is_notified_when_an_export_ends(visitor):
+def test_somebody_who_looks_elsewhere_is_notified_when_an_export_ends(visitor, service):
     person = visitor("notifications")
     page = person.page
     person.button("Notify me").click()
     expect(person.button("Notifications on")).to_have_attribute("aria-pressed", "true")
-    makes_one_and_looks_elsewhere(person, west=-90)
-    page.wait_for_function("() => window.shown.length > 0", polling=100, timeout=60_000)
+    makes_one_and_looks_elsewhere(person, service, west=-90)
+    page.wait_for_function("() => window.shown.length > 0", polling=100)
     (shown,) = page.evaluate("() => window.shown")
     assert shown["title"] == "Looked away from is ready."
     assert shown["tag"] in page.url
     assert shown["lang"] == "en"
 
 
-def test_nobody_is_notified_nor_asked_who_has_not_wished_for_it(visitor):
+def test_nobody_is_notified_nor_asked_who_has_not_wished_for_it(visitor, service):
     person = visitor("notifications")
     page = person.page
-    makes_one_and_looks_elsewhere(person, west=-20)
-    expect(page.locator(".notice", has_text="Looked away from is ready.")).to_be_visible(
-        timeout=60_000
-    )
+    makes_one_and_looks_elsewhere(person, service, west=-20)
+    person.hears("Looked away from is ready.")
     assert page.evaluate("() => [window.shown.length, window.asked]") == [0, 0]
 
 

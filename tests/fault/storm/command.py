@@ -39,13 +39,13 @@ from tests.fault.storm.receiver import receiving
 from tests.fault.storm.report import Storm, closing_line, markdown
 from tests.fault.storm.witness import witnessing
 
-SETTLE_S: Final = 180.0
+SETTLE_S: Final = 400.0
 """Everything that was accepted has its result and its webhook so long after the last fault."""
 
 GRACE_S: Final = 20
 """EXPORT_REMOVAL_GRACE_S, an hour by default: longer than anything takes here, but for a freeze."""
 
-SWEEP_S: Final = 90.0
+SWEEP_S: Final = 240.0
 """Leftovers of dead attempts are gone so long after everything is settled."""
 
 RANGE_BYTES: Final = 200_000

@@ -17,8 +17,8 @@ from app.supervisor.child import Child, ChildPlan, Ties
 from app.supervisor.supervise import SERVICE_COMMAND, local_url, plan_children
 from tests.fault.storm.plan import PROCESSES, Membership
 
-READY_S: Final = 120.0
-STOP_S: Final = 60.0
+READY_S: Final = 300.0
+STOP_S: Final = 150.0
 LOOK_S: Final = 0.05
 READY_EVENTS: Final = (b'"event": "started"', b'"event": "ingress_listening"')
 

@@ -29,7 +29,7 @@ LEAST_PAUSE_S: Final = 0.4
 """Between two requests: the disk must hold every package of a long storm."""
 
 REMEMBERED: Final = 8
-HTTP_TIMEOUT_S: Final = 20.0
+HTTP_TIMEOUT_S: Final = 60.0
 
 Fate = Literal["accepted", "refused", "unknown"]
 

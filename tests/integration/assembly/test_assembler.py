@@ -71,7 +71,7 @@ class Planner:
         self.news.set()
 
     async def until(self, kind):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while not any(isinstance(record, kind) for record in self.told):
                 self.news.clear()
                 await self.news.wait()
@@ -248,6 +248,7 @@ async def test_a_long_assembly_is_stopped_where_it_is_and_the_next_process_ends_
         return slow
 
     with monkeypatch.context() as patched:
+        patched.setattr(assembler_module, "STOP_S", 60)
         if step == "merge":
             patched.setattr(merging, "_copy_range", until_stopped(merging._copy_range))
         else:

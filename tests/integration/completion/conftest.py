@@ -15,7 +15,7 @@ from app.domain.package_facts import PackageFacts, ZoomCounts
 from app.domain.records import RequestSettled
 
 NOW_MS = 1_700_000_000_000
-RULES = WebhookRules(timeout_s=3.0, allowed=LOOPBACK)
+RULES = WebhookRules(timeout_s=8.0, allowed=LOOPBACK)
 
 COMPLETED = RequestSettled(
     request_id="r1",
@@ -83,7 +83,7 @@ class Desk:
         self.handle(replace(COMPLETED, request_id=request_id, callback_urls=urls))
 
     async def until(self, count):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(120):
             while len(self.reports) < count:
                 self.reported.clear()
                 await self.reported.wait()
@@ -95,7 +95,7 @@ class Desk:
             await self.until(count)
         finally:
             task.cancel()
-            await asyncio.wait([task], timeout=10)
+            await asyncio.wait([task], timeout=60)
             assert task.done(), "the courier does not stop"
 
 

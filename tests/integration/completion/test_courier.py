@@ -105,7 +105,7 @@ async def test_a_courier_that_is_woken_in_the_moment_it_is_stopped_stops(make_de
     courier.wake()
     await asyncio.sleep(0)
     task.cancel()
-    await asyncio.wait([task], timeout=5)
+    await asyncio.wait([task], timeout=60)
     assert task.cancelled()
 
 

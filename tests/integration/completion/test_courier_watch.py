@@ -39,7 +39,7 @@ async def test_a_courier_that_ends_ends_the_process(
     faust_app, stage, exits = leaving
     monkeypatch.setattr(type(stage.courier), "run", lambda _: courier())
     delivering = faust_app.add_future(stage.deliver())
-    done, _ = await asyncio.wait([delivering], timeout=10)
+    done, _ = await asyncio.wait([delivering], timeout=60)
     assert done
     assert set(exits) == {EXIT_BUG}
 
@@ -49,7 +49,7 @@ async def test_a_courier_is_stopped_with_its_app_and_nothing_else_ends(leaving) 
     delivering = faust_app.add_future(stage.deliver())
     await asyncio.sleep(0)
     faust_app._stopped.set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await asyncio.wait([delivering])
     assert exits == []
     assert not [task for task in asyncio.all_tasks() if task.get_name() == "courier"]

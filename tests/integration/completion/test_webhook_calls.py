@@ -23,7 +23,7 @@ from app.domain.result import result_body
 from app.settings import Settings
 
 NOW_MS = 1_700_000_000_000
-RULES = WebhookRules(timeout_s=8.0, allowed=LOOPBACK)
+RULES = WebhookRules(timeout_s=30.0, allowed=LOOPBACK)
 OLD, NEW = (f"whsec_{b64encode(bytes([number]) * 32).decode()}" for number in (1, 2))
 
 
@@ -146,7 +146,7 @@ async def test_a_hanging_host_with_a_thousand_deliveries_does_not_delay_a_quick_
 
     calls = []
     hanging, quick = await serve(hang), await serve(recorder(calls))
-    desk = make_desk(replace(RULES, timeout_s=30.0))
+    desk = make_desk(replace(RULES, timeout_s=60.0))
     for number in range(1000):
         desk.settle(f"slow-{number}", f"{hanging}/{number}")
     for number in range(20):
@@ -180,7 +180,7 @@ async def test_more_hanging_receivers_than_there_is_room_for_take_turns(make_des
         await asyncio.Event().wait()
 
     hosts = [await serve(hang) for _ in range(10)]
-    desk = make_desk(replace(RULES, timeout_s=0.1, calls=4, calls_per_host=2))
+    desk = make_desk(replace(RULES, timeout_s=0.5, calls=4, calls_per_host=2))
     for host in hosts:
         for number in range(40):
             desk.settle(f"{host}-{number}", f"{host}/{number}")
@@ -189,7 +189,7 @@ async def test_more_hanging_receivers_than_there_is_room_for_take_turns(make_des
 
 
 async def test_forty_names_whose_server_hangs_do_not_delay_a_name_that_is_found(
-    make_desk, serve, monkeypatch
+    make_desk, serve, monkeypatch, eventually
 ):
     answering = threading.Event()
     asked = set()
@@ -209,9 +209,9 @@ async def test_forty_names_whose_server_hangs_do_not_delay_a_name_that_is_found(
     desk.settle("quick", url.replace("127.0.0.1", "quick.example") + "/hook")
     try:
         await desk.deliver(1)
+        await eventually(lambda: len(asked) == 41)
     finally:
         answering.set()
-    assert len(asked) == 41
     assert [report.request_id for report in desk.reports] == ["quick"]
 
 

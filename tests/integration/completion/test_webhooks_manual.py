@@ -20,7 +20,7 @@ from app.domain.result import result_body
 
 MANUAL = Path(__file__).resolve().parents[3] / "docs" / "webhooks.md"
 OLD, NEW, OTHER = (f"whsec_{b64encode(bytes([number]) * 32).decode()}" for number in (1, 2, 3))
-RULES = WebhookRules(allowed=LOOPBACK, secrets=(NEW, OLD))
+RULES = WebhookRules(timeout_s=60, allowed=LOOPBACK, secrets=(NEW, OLD))
 
 
 def program(language, folder):
@@ -49,7 +49,7 @@ async def receiver(command, secret):
         stderr=asyncio.subprocess.DEVNULL,
     )
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             first = (await process.stdout.readline()).decode()
         yield f"http://127.0.0.1:{first.split()[-1]}/hook", process.stdout
     finally:

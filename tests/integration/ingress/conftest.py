@@ -22,7 +22,9 @@ from app.domain.records import (
     RequestProgress,
     TilesTold,
 )
+from app.ingress import broker as ingress_broker
 from app.ingress.run import serving
+from app.kafka import backlog
 from app.kafka.codec import Codec
 from app.kafka.producer import RecordProducer
 from app.kafka.topic_view import TopicView, ViewedRecord
@@ -185,7 +187,7 @@ async def peer(broker: str, topics: Topics, codec: Codec) -> AsyncIterator[Peer]
         played = Peer(producer)
         reader = TopicView(broker, topics, [EXPORT_REQUESTS], codec, on_record=played.take)
         async with running(reader.run(), played.answer_forever()):
-            await asyncio.wait_for(reader.caught_up.wait(), 10)
+            await asyncio.wait_for(reader.caught_up.wait(), 60)
             yield played
 
 
@@ -206,13 +208,39 @@ def free_port() -> int:
         return free.getsockname()[1]
 
 
+BUSY_S = 60.0
+
+
+@pytest.fixture(autouse=True)
+def patient_with_the_shared_broker(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wait as long for the broker as a busy machine may take, where it is there for certain.
+
+    What is given up in the middle of a connection leaves it open, and aiokafka warns of that.
+    """
+    if "broker" in request.fixturenames and "own_broker" not in request.fixturenames:
+        monkeypatch.setattr(ingress_broker, "PROBE_TIMEOUT_S", BUSY_S)
+        monkeypatch.setattr(ingress_broker, "ACK_TIMEOUT_S", BUSY_S)
+        monkeypatch.setattr(backlog, "ANSWER_MS", int(BUSY_S * 1000))
+
+
 @pytest.fixture
-def settings(tmp_path: Path, topic_prefix: str, port: int) -> Settings:
+def verdict_wait_s(request: pytest.FixtureRequest) -> float:
+    """How long answers wait for the registrar, seconds: not long where there is none.
+
+    Where one is played, tests are about what it says, and it may have to wait for the processor.
+    """
+    return 6.0 if "peer" in request.fixturenames else 1.0
+
+
+@pytest.fixture
+def settings(tmp_path: Path, topic_prefix: str, port: int, verdict_wait_s: float) -> Settings:
     made = Settings(
         data_dir=tmp_path,
         port=port,
         topic_prefix=topic_prefix,
-        verdict_wait_s=1.0,
+        verdict_wait_s=verdict_wait_s,
         max_tiles=10_000,
         max_vertices=50,
         max_body_bytes=100_000,

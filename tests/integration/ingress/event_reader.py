@@ -11,7 +11,7 @@ import orjson
 
 from app.ingress.export_answers import ExportListed
 
-DEADLINE_S = 20
+DEADLINE_S = 120
 
 
 @dataclass

@@ -7,6 +7,10 @@ import structlog
 from tests.integration.ingress.asking import EXPORT_ID, is_ready
 
 
+def of_logger(logged, name):
+    return [line for line in logged if line.get("logger") == name]
+
+
 async def test_the_audit_log_tells_who_did_what_and_from_where(
     guarded, issuer, broker, topics, peer, golden, where, ingress_of, eventually
 ):
@@ -21,7 +25,9 @@ async def test_the_audit_log_tells_who_did_what_and_from_where(
                 assert answer.status == 206
             async with service.get(where + "x", headers=headers) as answer:
                 assert answer.status == 404
-    lines = [line for line in logged if line.get("logger") == "audit"]
+            # A line is written when its answer has been sent.
+            await eventually(lambda: len(of_logger(logged, "audit")) == 2)
+    lines = of_logger(logged, "audit")
     who = {"client": "anna", "administrator": False, "client_address": "192.0.2.7"}
     assert [line["event"] for line in lines] == ["export_asked", "file_downloaded"]
     assert all(who.items() <= line.items() for line in lines)

@@ -22,12 +22,14 @@ async def create(client, body):
 async def test_the_third_request_within_a_minute_is_a_429_that_says_when_to_come_again(
     client, peer, golden
 ):
+    began_s = time.monotonic()
     assert (await create(client, golden))[0] == 200
     assert (await create(client, golden | {"bbox": [1, 2, 3]}))[0] == 400  # nothing was taken in
     assert (await create(client, golden))[0] == 200
     status, retry_after_s, told = await create(client, golden)
     assert status == 429
-    assert 55 <= int(retry_after_s) <= 60
+    # When the first of them is a minute old.
+    assert 59 - (time.monotonic() - began_s) <= int(retry_after_s) <= 60
     assert told["message"] == (
         "client 'anonymous' has sent 2 requests within a minute; max_requests_per_minute is 2"
     )

@@ -267,9 +267,16 @@ async def test_nobody_commands_the_exports_of_others(service, issuer, peer, say)
     assert peer.commands == []
 
 
-async def test_without_keys_an_export_is_commanded_in_the_name_of_who_asked(client, peer, say):
+async def test_without_keys_an_export_is_commanded_in_the_name_of_who_asked(
+    client, peer, say, eventually
+):
     by_kafka = ExportRequested(str(uuid4()), "l", client="a producer")
     await peer.send(say.progress(by_kafka))
+
+    async def is_known() -> bool:
+        return (await ask(client, "GET", f"/exports/{by_kafka.request_id}"))[0] == 200
+
+    await eventually(is_known)
     peer.on_command = lambda _command: [say.finished(by_kafka.request_id, "Aborted")]
     status, told = await ask(client, "DELETE", f"/exports/{by_kafka.request_id}")
     assert (status, told["status"]) == (202, "Aborted")

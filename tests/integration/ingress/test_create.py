@@ -120,12 +120,15 @@ async def test_a_refusal_is_told_with_its_status_and_reason(client, peer, say, g
     assert told == (status, {"message": reason, "requestId": peer.asked[0].request_id})
 
 
-async def test_without_a_verdict_in_time_the_answer_is_pending(client, peer, golden):
+async def test_without_a_verdict_in_time_the_answer_is_pending(
+    client, peer, golden, verdict_wait_s
+):
     peer.script = lambda _: []
     began = asyncio.get_running_loop().time()
-    status, told = await post(client, golden)
+    async with asyncio.timeout(60):
+        status, told = await post(client, golden)
     assert (status, told["status"], told["isDuplicated"]) == (200, "Pending", False)
-    assert 0.9 < asyncio.get_running_loop().time() - began < 3
+    assert asyncio.get_running_loop().time() - began > verdict_wait_s - 0.1
     async with client.get(f"/taskStatus/{told['requestId']}") as answer:
         assert await answer.json() == {"percentage": 0, "status": "Pending"}
 
@@ -192,7 +195,7 @@ async def raw(port: int, text: bytes) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(text)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             return await reader.read(1000)
     finally:
         writer.close()
@@ -212,7 +215,7 @@ async def test_a_body_that_does_not_come_is_a_408_and_its_connection_is_closed(
     monkeypatch.setattr(request_body, "BODY_DEADLINE_S", 0.2)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"POST /create HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         answer = await reader.read()  # until it is closed
     assert answer.split()[1] == b"408"
     assert b"body has not come within 0.2 s" in answer

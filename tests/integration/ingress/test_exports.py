@@ -73,6 +73,11 @@ async def test_without_keys_everybody_sees_the_exports_of_all(client, peer, say,
     by_kafka = ExportRequested(str(uuid4()), "l", client="a producer")
     await peer.send(say.progress(by_kafka))
     path = f"/exports/{by_kafka.request_id}"
+
+    async def is_known() -> bool:
+        return (await read(client, path))[0] == 200
+
+    await eventually(is_known)
     assert (await read(client, path, Export))[1]["client"] == "a producer"
     assert (await read(client, f"/taskStatus/{by_kafka.request_id}"))[0] == 200
     for query, count in (("", 1), ("?client=a+producer", 1), ("?client=anonymous", 0)):
@@ -81,10 +86,17 @@ async def test_without_keys_everybody_sees_the_exports_of_all(client, peer, say,
 
 
 @pytest.mark.parametrize("written", ["0C3E455F-4AEB-4258-982D-F7773469A92D", "Küste 7/b"])
-async def test_an_export_is_found_by_the_id_that_its_producer_chose(client, peer, say, written):
+async def test_an_export_is_found_by_the_id_that_its_producer_chose(
+    client, peer, say, eventually, written
+):
     by_kafka = ExportRequested(written, "l", client="anonymous")
     await peer.send(say.progress(by_kafka), say.finished(written))
     path = quote(written, safe="")
+
+    async def is_known() -> bool:
+        return (await read(client, f"/exports/{path}"))[0] == 200
+
+    await eventually(is_known)
     for route in ("/taskStatus/{}", "/exports/{}", "/exports/{}/deliveries"):
         assert (await read(client, route.format(path)))[0] == 200
     for route in ("/exports/{}/links", "/exports/{}/retry", "/exports/{}/deliveries/d/redeliver"):

@@ -75,7 +75,7 @@ async def test_a_download_that_began_before_its_link_expired_ends_whole(
 ):
     content = os.urandom(1 << 20) * 64
     package.write_bytes(content)
-    short = guarded.model_copy(update={"link_hours": 3 / 3600})
+    short = guarded.model_copy(update={"link_hours": 6 / 3600})
     async with ingress_of(short, broker) as service:
         request_id = await finished(service, issuer, peer, say, golden, package, eventually)
         link = (await links_of(service, issuer.token(), request_id))["fileUri"]

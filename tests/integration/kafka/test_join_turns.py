@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from pathlib import Path
 
+import pytest
 from aiokafka import AIOKafkaConsumer
 
 from app.kafka import group_errors, join_turns
@@ -11,7 +12,7 @@ from app.kafka.topics import Topics
 
 WORST_GAPS_S = [0.25 + 0.0125 * step for step in range(12)]
 """How long after the first member the second one joins: without turns one pair or more of these
-waits for a minute, in nearly every run."""
+waits for the rebalance to time out, in nearly every run."""
 
 
 def member(broker: str, topic: str, group: str, name: str, lock: Path) -> AIOKafkaConsumer:
@@ -21,9 +22,9 @@ def member(broker: str, topic: str, group: str, name: str, lock: Path) -> AIOKaf
         group_id=group,
         group_instance_id=name,
         session_timeout_ms=30_000,
-        rebalance_timeout_ms=60_000,
+        rebalance_timeout_ms=400_000,
         heartbeat_interval_ms=1_000,
-        request_timeout_ms=90_000,
+        request_timeout_ms=430_000,
         enable_auto_commit=False,
     )
     join_turns.take_turns(consumer, lock)
@@ -31,8 +32,10 @@ def member(broker: str, topic: str, group: str, name: str, lock: Path) -> AIOKaf
 
 
 async def test_two_members_that_start_a_third_of_a_second_apart_wait_for_no_timeout(
-    broker: str, topics: Topics, tmp_path: Path
+    broker: str, topics: Topics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # On a busy machine a join takes longer than a member usually waits for its turn.
+    monkeypatch.setattr(join_turns, "LONGEST_WAIT_S", 60.0)
     group_errors.install()
     topic = topics.name("export-plans")
 
@@ -49,5 +52,6 @@ async def test_two_members_that_start_a_third_of_a_second_apart_wait_for_no_time
         finally:
             await asyncio.gather(one.stop(), two.stop())
 
-    async with asyncio.timeout(30):
+    # The one that waits for a timeout waits for more than this.
+    async with asyncio.timeout(200):
         await asyncio.gather(*map(pair_joins, WORST_GAPS_S))

@@ -14,8 +14,6 @@ from app.kafka.codec import schemas_folder
 from app.kafka.producer import RecordProducer
 from app.kafka.topic_view import TopicView
 
-pytestmark = pytest.mark.timeout(60)
-
 MANUAL = Path(__file__).resolve().parents[3] / "docs" / "kafka.md"
 
 
@@ -77,10 +75,10 @@ async def test_the_script_asks_and_prints_the_result(broker, topics, codec, succ
                     EXPORT_LAYER="layer-1",
                     EXPORT_BBOX="[1,2,3,4]",
                     EXPORT_RESOLUTION="0.0439453125",
-                    EXPORT_WAIT_S="30",
+                    EXPORT_WAIT_S="300",
                 )
             )
-            viewed = await asyncio.wait_for(requests.get(), 30)
+            viewed = await asyncio.wait_for(requests.get(), 300)
             request = viewed.record
             assert viewed.key == request.request_id
             assert request == ExportRequested(

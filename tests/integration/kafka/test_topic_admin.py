@@ -14,7 +14,7 @@ NOBODY_LISTENS = "127.0.0.1:1"
 
 
 async def test_created_topics_agree_with_the_catalogue(broker, topics):
-    assert (await check_topics(broker, topics)).is_sound
+    assert (await check_topics(broker, topics, deadline_s=60)).is_sound
 
 
 async def test_a_second_creation_creates_nothing(broker, topics):
@@ -43,7 +43,7 @@ async def test_a_check_names_what_is_missing_and_creates_nothing(broker, topic_p
     topics = Topics(topic_prefix)
     names = tuple(name for name, _ in topics)
     for _ in range(2):
-        report = await check_topics(broker, topics)
+        report = await check_topics(broker, topics, deadline_s=60)
         assert report.missing == names
         assert not report.is_sound
 
@@ -123,7 +123,7 @@ async def test_a_topic_the_broker_refuses_is_named(broker, topic_prefix, monkeyp
     broken = dataclasses.replace(catalogue.EXPORT_PLANS, name="not a name")
     monkeypatch.setattr(catalogue, "CATALOGUE", (broken,))
     with pytest.raises(TopicsUnavailable, match="not a name"):
-        await create_topics(broker, Topics(topic_prefix), deadline_s=3)
+        await create_topics(broker, Topics(topic_prefix), deadline_s=30)
 
 
 @pytest.mark.parametrize("call", [create_topics, check_topics])
@@ -136,7 +136,7 @@ async def test_a_broker_that_starts_late_is_awaited(tmp_path):
     late = EmbeddedBroker(tmp_path)
     with late:
         port = late.port
-    creating = asyncio.create_task(create_topics(f"127.0.0.1:{port}", Topics(), deadline_s=20))
+    creating = asyncio.create_task(create_topics(f"127.0.0.1:{port}", Topics(), deadline_s=120))
     await asyncio.wait([creating], timeout=0.5)
     assert not creating.done()
     with EmbeddedBroker(tmp_path, port):

@@ -74,7 +74,7 @@ def test_two_assemblers_at_the_same_moment_publish_one_package(export):
     start = threading.Barrier(2)
 
     def attempt(owner: str) -> PackageFacts:
-        start.wait(timeout=10)
+        start.wait(timeout=60)
         while True:
             try:
                 facts = assemble(

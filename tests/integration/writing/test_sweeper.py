@@ -91,6 +91,6 @@ async def test_a_sweep_that_fails_in_any_way_is_tried_again(monkeypatch, eventua
 
     looked = asyncio.Event()
     running = asyncio.create_task(Sweeper(FailingStore(), 0.0, lambda: 0).run())
-    await asyncio.wait_for(looked.wait(), 10)
+    await asyncio.wait_for(looked.wait(), 60)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)

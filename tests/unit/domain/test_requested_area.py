@@ -148,6 +148,6 @@ def test_vertices_are_limited_and_the_limit_is_named():
 
 def test_twenty_thousand_vertices_are_read_while_a_caller_waits():
     ring = circle(20_000)
-    started = time.perf_counter()
+    started = time.process_time()
     parse_bbox(ring)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1

@@ -255,10 +255,10 @@ def test_too_many_tiles_are_refused_with_the_limit_and_the_count():
 
 
 def test_a_huge_polygon_is_refused_before_any_work():
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(RequestTooLarge, match=r"at least \d+ tiles, more than 10000000"):
         cover(shapely.Point(0, 0).buffer(80), 0, 22, max_tiles=10**7)
-    assert time.perf_counter() - started < 0.1
+    assert time.process_time() - started < 0.1
 
 
 def test_a_boundary_through_too_many_tiles_is_refused():
@@ -372,6 +372,6 @@ def test_ten_million_tiles_take_neither_time_nor_memory():
 
 def test_a_large_polygon_costs_as_much_as_its_boundary():
     country = shapely.Point(35, 32).buffer(1.5, quad_segs=200)
-    started = time.perf_counter()
+    started = time.process_time()
     assert 4_500_000 < cover(country, 0, 17).tile_count < 5_500_000
-    assert time.perf_counter() - started < 3
+    assert time.process_time() - started < 3

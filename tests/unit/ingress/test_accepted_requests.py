@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import asynccontextmanager, suppress
+from types import SimpleNamespace
 
 import pytest
 
@@ -57,6 +58,14 @@ def view() -> IngressView:
     return IngressView()
 
 
+@pytest.fixture
+def clock(monkeypatch) -> SimpleNamespace:
+    """Time that passes only as a test says."""
+    told = SimpleNamespace(now_s=1_000.0)
+    monkeypatch.setattr(AcceptedRequests, "_now_s", staticmethod(lambda: told.now_s))
+    return told
+
+
 async def test_a_request_without_a_word_is_published_again(published, view, eventually):
     accepted = AcceptedRequests(published, view, first_repeat_s=0.02)
     await accepted.accept(asked("a"))
@@ -65,17 +74,19 @@ async def test_a_request_without_a_word_is_published_again(published, view, even
     assert "a" in accepted
 
 
-async def test_what_waits_in_a_queue_that_moves_is_not_published_again(published, view, eventually):
-    accepted = AcceptedRequests(published, view, first_repeat_s=0.2)
+async def test_what_waits_in_a_queue_that_moves_is_not_published_again(published, view, clock):
+    accepted = AcceptedRequests(published, view, first_repeat_s=10)
     names = [f"r{number}" for number in range(40)]
     for name in [*names, "last"]:
         await accepted.accept(asked(name))
-    async with repeating(accepted):
-        for name in names:  # for much longer than 0.2 s
-            view.request_progressed(spoken_of(name))
-            await asyncio.sleep(0.02)
-        assert published.sent == [*names, "last"]
-        await eventually(lambda: published.sent[-2:] == ["last", "last"])  # nobody speaks any more
+    for name in names:  # for much longer than 10 s
+        view.request_progressed(spoken_of(name))
+        clock.now_s += 1
+        await accepted._sweep()
+    assert published.sent == [*names, "last"]
+    clock.now_s += 10  # nobody speaks any more
+    await accepted._sweep()
+    assert published.sent[-2:] == ["last", "last"]
 
 
 async def test_a_request_that_younger_ones_overtook_by_far_is_published_again(

@@ -142,9 +142,9 @@ def test_a_page_of_100_000_requests_is_cut_without_going_through_them(view, say,
     for number in range(100_000):
         view.index.put(f"r{number}", f"c{number % 7}", number)
     told(view, *(say.request(f"x{number}", 200_000 + number) for number in range(60)))
-    began = time.perf_counter()
+    began = time.process_time()
     older = view.index.newest_first(None, before=(150_000, ""), from_ms=0, to_ms=1 << 62)
     assert list(islice(older, 50))[-1] == (99_950, "r99950")
     assert len(ids(page(view))) == 50
-    # A sort of all of them alone takes longer; 0.1 s leaves a busy machine room.
-    assert time.perf_counter() - began < 0.1
+    # A sort of all of them alone takes longer. What other processes take meanwhile does not count.
+    assert time.process_time() - began < 0.1

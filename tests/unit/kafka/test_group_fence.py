@@ -23,7 +23,7 @@ class Group:
 async def test_a_recent_heartbeat_lets_a_write_pass() -> None:
     group = Group()
     group.now_s += 4.9
-    await asyncio.wait_for(group.fence.fresh(3), timeout=1)
+    await asyncio.wait_for(group.fence.fresh(3), timeout=60)
 
 
 async def test_a_write_waits_until_the_group_is_heard_again() -> None:
@@ -33,7 +33,7 @@ async def test_a_write_waits_until_the_group_is_heard_again() -> None:
     await asyncio.sleep(0)
     assert not write.done()
     group.coordinator._fence_beat_s = group.now_s
-    await asyncio.wait_for(write, timeout=1)
+    await asyncio.wait_for(write, timeout=60)
     assert group.fence.waits_count == 1
 
 
@@ -59,7 +59,7 @@ async def test_background_sends_wait_while_a_join_is_under_way() -> None:
     await asyncio.sleep(0)
     assert not write.done()
     group.coordinator._fence_generation = 4
-    await asyncio.wait_for(write, timeout=1)
+    await asyncio.wait_for(write, timeout=60)
 
 
 async def test_nothing_passes_before_the_first_join_and_everything_after_the_end() -> None:
@@ -67,7 +67,7 @@ async def test_nothing_passes_before_the_first_join_and_everything_after_the_end
     assert not fence.is_fresh()
     assert fence.age_s() is None
     fence.retire()
-    await asyncio.wait_for(fence.fresh(3), timeout=1)
+    await asyncio.wait_for(fence.fresh(3), timeout=60)
 
 
 def test_the_clock_goes_on() -> None:
