@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Self
 
 from app.kafka.broker_folder import STATE_FILE, UNFINISHED_FILE
+from app.kafka.free_port import free_port, is_free
 
 LOOPBACK = "127.0.0.1"
 
@@ -310,16 +311,14 @@ class EmbeddedBroker:
 
     def _choose_port(self) -> int:
         if self._asked_port:
-            if not _is_free(self._asked_port):
+            if not is_free(LOOPBACK, self._asked_port):
                 raise BrokerUnavailable(f"port {self._asked_port} on {LOOPBACK} is taken")
             return self._asked_port
         with contextlib.suppress(OSError, ValueError):
             before = int((self.data_dir / "port").read_text(encoding="ascii"))
-            if 0 < before < 65536 and _is_free(before):
+            if 0 < before < 65536 and is_free(LOOPBACK, before):
                 return before
-        with socket.socket() as probe:
-            probe.bind((LOOPBACK, 0))
-            return int(probe.getsockname()[1])
+        return free_port(LOOPBACK)
 
     def _write_port(self) -> None:
         """Tell others the port; what is there already needs no space on a disk that is full."""
@@ -353,17 +352,6 @@ class EmbeddedBroker:
         except OSError:
             return "no log"
         return " | ".join(lines[-5:]) or "it printed nothing"
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        # Connections of the broker before may still be in TIME_WAIT; that does not hinder it.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOOPBACK, port))
-        except OSError:
-            return False
-    return True
 
 
 def _write_whole(path: Path, text: str) -> None:

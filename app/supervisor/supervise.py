@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,6 +19,7 @@ from typing import Final
 import aiohttp
 
 from app.domain.errors import ExportServiceError
+from app.kafka.free_port import free_port
 from app.kafka.topic_admin import TopicsUnavailable, create_topics
 from app.kafka.topics import DEAD_LETTERS, Topics
 from app.settings import Settings
@@ -265,6 +267,9 @@ def choose_port(host: str, port: int) -> int:
     Raises:
         PortTaken: Another program listens there, or it is not ours to use.
     """
+    if port == 0:
+        with suppress(OSError):  # an address that is not ours: the bind below says so
+            port = free_port(host)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

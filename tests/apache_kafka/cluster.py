@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -410,11 +411,16 @@ def _new_cluster_id() -> str:
 
 
 def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind((LOOPBACK, 0))
-        return [probe.getsockname()[1] for probe in probes]
+    # As app/kafka/free_port.py, which is not there before the environment is: a node that starts
+    # again must find its port, which no client's connection may have got meanwhile.
+    found: list[int] = []
+    for port in random.sample(range(20_000, 32_768), 1_000):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((LOOPBACK, port))
+            found.append(port)
+        if len(found) == count:
+            break
+    return found
 
 
 def _runs_kafka(pid: int, folder: Path) -> bool:

@@ -1,7 +1,6 @@
 """The ingress with its real parts: broker, HTTP, folders; and a registrar that plays a script."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from app.ingress import broker as ingress_broker
 from app.ingress.run import serving
 from app.kafka import backlog
 from app.kafka.codec import Codec
+from app.kafka.free_port import free_port
 from app.kafka.producer import RecordProducer
 from app.kafka.topic_view import TopicView, ViewedRecord
 from app.kafka.topics import EXPORT_REQUESTS, Topics
@@ -193,19 +193,13 @@ async def peer(broker: str, topics: Topics, codec: Codec) -> AsyncIterator[Peer]
 
 @pytest.fixture
 def port() -> int:
-    return free_port()
+    return free_port("127.0.0.1")
 
 
 @pytest.fixture(scope="module")
 def unused_port() -> int:
     """A port for an ingress that a whole module shares."""
-    return free_port()
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+    return free_port("127.0.0.1")
 
 
 BUSY_S = 60.0
