@@ -28,6 +28,7 @@ _PATIENCE = 5
 """Deadlines of `eventually` say how long something may take on an idle machine. One that builds,
 and runs three suites beside each other, gets so many times as long; a broken promise fails all the
 same."""
+TESTS = Path(__file__).parent
 _TEST_NUMBERS = itertools.count(1)
 
 
@@ -54,6 +55,19 @@ _TABLE = orjson.loads((Path(__file__).parent / "bad_bodies.json").read_bytes())
 BAD_BODIES = tuple(map(BadBody.of, _TABLE))
 
 type_of_eventually = Callable[..., Awaitable[Any]]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave long tests out where nobody has asked for their folder or file."""
+    named = [Path(argument.split("::")[0]).resolve() for argument in config.args]
+    asked_for = {path for path in named if TESTS in path.parents}
+    left_out = [
+        item
+        for item in items
+        if item.get_closest_marker("long") and not asked_for & {item.path, *item.path.parents}
+    ]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in set(left_out)]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -4,6 +4,8 @@ import asyncio
 from datetime import datetime
 from pathlib import Path
 
+import pytest
+
 from app.demo import DEMO_LAYER_ID
 
 PACKAGE_S = 40
@@ -11,6 +13,7 @@ PACKAGE_S = 40
 DAY_S = 86_400
 
 
+@pytest.mark.long
 async def test_a_caller_is_warned_before_a_package_goes_and_then_nothing_of_it_is_left(
     start_service, http, hooks, eventually, tmp_path
 ):

@@ -1,8 +1,4 @@
-"""Faults: each test names one, and the promise it must keep.
-
-Tests marked `long` run only when this folder, a file of it or a test is named
-(`scripts/test tests/fault`).
-"""
+"""Faults: each test names one, and the promise it must keep."""
 
 import importlib.util
 import os
@@ -40,15 +36,6 @@ http, hooks = service_fixtures.http, service_fixtures.hooks
 read_package, read_results = service_fixtures.read_package, service_fixtures.read_results
 fetch_package, start_service = service_fixtures.fetch_package, service_fixtures.start_service
 export = package_fixtures.export
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the long tests of this folder out where nobody has asked for them."""
-    if any(HERE.name in argument for argument in config.args):
-        return
-    ours = [item for item in items if HERE in item.path.parents and item.get_closest_marker("long")]
-    config.hook.pytest_deselected(items=ours)
-    items[:] = [item for item in items if item not in set(ours)]
 
 
 # Python imports a `sitecustomize` on PYTHONPATH at its start, in every process of the service.

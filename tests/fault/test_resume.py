@@ -10,6 +10,8 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from app.demo import DEMO_LAYER_ID
 from app.planning.plan import WINDOW
 
@@ -41,6 +43,7 @@ def tiles_by_range(service: Any) -> list[int]:
     return [event["tiles"] for event in events if event["event"] == "range_written"]
 
 
+@pytest.mark.long
 async def test_kills_cost_the_ranges_in_flight_and_never_a_restart(
     tmp_path: Path,
     start_service: Any,

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from app.kafka.edge import EXIT_BUG
 from app.kafka.embedded_broker import EmbeddedBroker
 from app.kafka.topic_admin import create_topics
@@ -74,6 +76,7 @@ async def kill_in_turn(running: dict[str, Any], kills: int) -> None:
         running[chance.choice(sorted(running))].kill()
 
 
+@pytest.mark.long
 async def test_no_record_is_lost_when_workers_without_tables_are_killed(
     stage: Any, bench: Any, eventually: Any, workers: Any
 ) -> None:
