@@ -180,7 +180,7 @@ class EventFeed:
             for _, request_id in chunk:
                 yield request_id
             before = chunk[-1]
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # others' turn: a caller may have thousands of exports
 
     def _is_live(self, request_id: str, now_ms: int) -> bool:
         status = self.view.task_status(request_id, now_ms=now_ms)

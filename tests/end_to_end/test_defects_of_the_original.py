@@ -28,16 +28,13 @@ from typing import Any
 import pytest
 
 from app.domain.world_crs84_quad import resolution_deg, tile_bounds
-from app.sources.synthetic import MEAN_TILE_BYTES, SyntheticTileSource
+from app.sources.synthetic import SyntheticTileSource
+from tests.end_to_end.guarded import put_layer
 
 DEADLINE_S = 300
 DEAF_S = 60
 """How long a call of a webhook may take; a failed export has to be told before such calls end."""
 GOLDEN = [34.811938017107494, 31.95475033759175, 34.82237261707599, 31.96426962177354]
-WORLD = {
-    "type": "Polygon",
-    "coordinates": [[[-180, -90], [180, -90], [180, 90], [-180, 90], [-180, -90]]],
-}
 SYNTHETIC = {"type": "synthetic"}
 NOWHERE = {"type": "folder", "path": "nowhere", "rows": "xyz", "extension": "jpeg"}
 
@@ -164,22 +161,7 @@ class Scene:
 
     def layer(self, name: str, source: Any = SYNTHETIC, zoom: int = 9, **changes: Any) -> str:
         """Put a layer's record into the catalogue, or change it."""
-        layer_id = str(uuid.uuid5(uuid.NAMESPACE_DNS, name))
-        record = {
-            "id": layer_id,
-            "productId": name,
-            "productName": name,
-            "productVersion": "1.0",
-            "maxResolutionDeg": resolution_deg(zoom),
-            "footprint": WORLD,
-            "meanTileBytes": MEAN_TILE_BYTES,
-            "source": source,
-        }
-        path = self.service.data_dir / "catalogue" / f"{name}.json"
-        making = path.with_suffix(".making")
-        making.write_text(json.dumps(record | changes))
-        making.rename(path)
-        return layer_id
+        return put_layer(self.service, name, zoom, source=source, **changes)
 
     def tile_folder(self, name: str, zooms: int = 3) -> tuple[Path, dict[str, Any]]:
         """The demo layer's first zooms in a folder of their own, and the source that names it."""
